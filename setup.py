@@ -1,0 +1,38 @@
+"The package's metadata and dependencies come from settings.ini, its version from tree_privacy/__init__.py."
+import re
+from configparser import ConfigParser
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+root = Path(__file__).parent
+config = ConfigParser(delimiters=['='])
+config.read(root/'settings.ini', encoding='utf-8')
+cfg = config['DEFAULT']
+lib = cfg['lib_name']
+
+version = re.search(r'^__version__ = "(.+)"', (root/lib/'__init__.py').read_text(encoding='utf-8'), re.M)[1]
+extras = {o: cfg[f'{o}_requirements'].split() for o in ('dev', 'heic')}
+extras['all'] = sorted({r for rs in extras.values() for r in rs})
+
+setup(
+    name=lib,
+    version=version,
+    description=cfg['description'],
+    long_description=(root/'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    author=cfg['author'],
+    license={'apache2': 'Apache-2.0'}[cfg['license']],
+    keywords=cfg['keywords'],
+    python_requires=f'>={cfg["min_python"]}',
+    install_requires=cfg['requirements'].split(),
+    extras_require=extras,
+    packages=find_packages(include=[f'{lib}*']),
+    entry_points={
+        'console_scripts': cfg['console_scripts'].split(),
+        'nbdev': [f'{lib} = {lib}._modidx:d'],
+    },
+    # The notebooks travel with the wheel, so that an installed package can show them.
+    data_files=[(f'share/{lib}/notebooks', sorted(p.relative_to(root).as_posix() for p in (root/'nbs').glob('*.ipynb')))],
+    zip_safe=False,
+)
