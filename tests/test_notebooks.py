@@ -179,6 +179,11 @@ def returns_something(f):
     return any(isinstance(n, (ast.Return, ast.Yield, ast.YieldFrom)) and n.value is not None for n in ast.walk(body) if id(n) not in inner)
 
 
+def starred(f):
+    "Names of a function's *args and **kwargs."
+    return {n for n, p in inspect.signature(f).parameters.items() if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+
+
 def undocumented(f, label, doc=True, ret=True):
     "What `f` lacks: a docstring, a comment for a parameter, a comment for what it returns."
     f = inspect.unwrap(getattr(f, 'py_func', f))  # numba keeps the function there
@@ -186,7 +191,8 @@ def undocumented(f, label, doc=True, ret=True):
     target = f.__init__ if inspect.isclass(f) and not dataclasses.is_dataclass(f) else f
     docs = docments(target, full=True)
     for p, d in docs.items():
-        if p not in ('self', 'cls', 'return') and not d.docment: yield f'{label}: parameter {p} has no comment'
+        variadic = p in starred(target)  # docments does not read the comments of *args and **kwargs
+        if p not in ('self', 'cls', 'return') and not variadic and not d.docment: yield f'{label}: parameter {p} has no comment'
     if ret and not inspect.isclass(f) and returns_something(f) and not (docs.get('return') or {}).get('docment'):
         yield f'{label}: what it returns has no comment (nbdev reads it after "-> type:")'
 

@@ -12,6 +12,7 @@ __all__ = ['SUFFIXES', 'FASHION', 'InputError', 'progress', 'open_picture', 'red
 import hashlib
 import os
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ def progress(
     iterable,  # anything that can be iterated over
     desc: str,  # str, what is being done, shown before the bar
     total: int | None = None,  # int or None, number of items where `iterable` has no length
-):  # the same items, with a bar on standard error once two seconds have passed
+) -> Iterable:  # the same items, with a bar on standard error once two seconds have passed
     "A progress bar that stays away from short jobs."
     from tqdm import tqdm
     return tqdm(iterable, desc=desc, total=total, delay=2, leave=False)
@@ -34,7 +35,7 @@ def progress(
 def open_picture(
     file,  # path or binary file object of an image: JPEG, PNG, WebP, GIF, ...; HEIC where pillow-heif is installed
     size: int | None = None,  # int or None, pixels: a JPEG may be decoded reduced, its shorter side staying at least this long
-):  # PIL.Image in mode 'RGB', upright, first frame, transparency laid over white
+) -> 'PIL.Image.Image':  # PIL.Image in mode 'RGB', upright, first frame, transparency laid over white
     "Open one picture the way a person would see it; raises `OSError` where that cannot be done."
     from PIL import Image, ImageOps
     read_heic()
@@ -132,11 +133,11 @@ def digits() -> Images:  # 1,797 pictures of 8 x 8 pixels, labels '0' to '9'
     data = load_digits()
     return from_arrays((data.images * 255 / 16).astype(np.uint8), data.target.astype(str), 'digit')
 
-# %% ../nbs/00_data.ipynb #ff191c10
+# %% ../nbs/00_data.ipynb #ffd9e610
 def show(
     images: Images,  # at most a few dozen pictures
     columns: int = 12,  # int, pictures a row
-):  # matplotlib figure
+) -> 'matplotlib.figure.Figure':  # matplotlib figure
     "Draw the pictures in rows, each under its label, or its name where there is no label."
     import matplotlib.pyplot as plt
     rows = -(-len(images) // columns)
@@ -147,10 +148,10 @@ def show(
         ax.set_title(images.names[i] if images.labels is None else images.labels[i], fontsize=8)
     return fig
 
-# %% ../nbs/00_data.ipynb #43d363e0
+# %% ../nbs/00_data.ipynb #55bdeaaf
 SUFFIXES = {'.jpg', '.jpeg', '.png', '.webp', '.gif', '.bmp', '.tif', '.tiff', '.heic', '.heif'}
 
-# %% ../nbs/00_data.ipynb #c1298eb0
+# %% ../nbs/00_data.ipynb #0bd6077f
 def folder(
     path,  # path of a folder, with one subfolder a category or none
 ) -> Images:  # every file with the ending of an image, subfolders included
@@ -166,7 +167,7 @@ def folder(
     return Images([f.as_posix() for f in found], labels,
                   lambda i, size: open_picture(path / found[i], size), lambda i: (path / found[i]).read_bytes())
 
-# %% ../nbs/00_data.ipynb #76e2f1d2
+# %% ../nbs/00_data.ipynb #382b5062
 def torchvision_set(
     name: str,  # str, a class of torchvision.datasets that takes `train`, for example 'CIFAR10' or 'FashionMNIST'
     root,  # path of the folder where the set lies, or where a download should put it
@@ -183,10 +184,10 @@ def torchvision_set(
     labels = [data.classes[int(t)] for t in data.targets]
     return from_arrays(np.asarray(data.data, dtype=np.uint8), labels, name.lower())
 
-# %% ../nbs/00_data.ipynb #db4eeb0e
+# %% ../nbs/00_data.ipynb #48e1f39f
 FASHION = ['T-shirt/top', 'Trouser', 'Pullover', 'Dress', 'Coat', 'Sandal', 'Shirt', 'Sneaker', 'Bag', 'Ankle boot']
 
-# %% ../nbs/00_data.ipynb #1bd13ee6
+# %% ../nbs/00_data.ipynb #56289d7e
 def fashion_mnist(
     train: bool = True,  # bool, the 60,000 training pictures, else the 10,000 test pictures
     root='/usr/share/datasets/fashion-mnist',  # path of the folder with the four gzipped IDX files
