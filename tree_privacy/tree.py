@@ -116,7 +116,7 @@ def merge_all(points, sizes, scale, threshold, low_threshold, max_height_gap, st
 # %% ../nbs/20_tree.ipynb #a96beb2f
 def widen(
     pairs: np.ndarray,  # (n - 1, 2) int, children of nodes n, n + 1, ...
-    branching: int,  # int, 2, 4, 8 or 16: a binary tree of equal heights gets this many children a node
+    branching: int,  # int, 2, 4, 8 or 16: a binary tree of equal heights gets this many children a node, an uneven one more or fewer
 ) -> np.ndarray:  # (inner, width) int32, children after renumbering, -1 where there are fewer; the root comes last
     "Take levels out of a binary tree, handing their children up."
     n, levels = len(pairs) + 1, int(np.log2(branching))
@@ -329,6 +329,7 @@ def renumbered(self: MergeTree,
     tree.n_leaves_, tree.leaf_ = n, number[self.leaf_]
     tree.feature_, tree.size_, tree.height_ = self.feature_[order], self.size_[order], self.height_[order]
     old = self.children_[order[n:] - n]
-    tree.children_ = np.where(old < 0, -1, number[old]).astype(np.int32)
+    new = np.sort(np.where(old < 0, len(order), number[old]), axis=1)  # the place among siblings tells nothing either
+    tree.children_ = np.where(new == len(order), -1, new).astype(np.int32)
     tree.parent_ = np.where(self.parent_[order] < 0, -1, number[self.parent_[order]]).astype(np.int32)
     return tree
