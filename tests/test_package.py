@@ -67,7 +67,7 @@ def test_wheel_metadata(wheel):
     extra = lambda e: {n.partition(';')[0].strip() for n in needs if f'extra == "{e}"' in n}
     assert extra('all') == extra('dev') | extra('heic') and 'pytest' in ' '.join(extra('dev'))
     entries = z.read(f'{start}/entry_points.txt').decode()
-    assert 'tree-privacy = tree_privacy.cli:main' in entries and 'tree_privacy = tree_privacy._modidx:d' in entries
+    assert 'tree-privacy = tree_privacy.cli:run' in entries and 'tree_privacy = tree_privacy._modidx:d' in entries
 
 
 def test_wheel_installs(wheel, tmp_path):

@@ -497,7 +497,7 @@ def demo_text(result):
         accuracy = '       -' if r['accuracy'] is None else f'{r["accuracy"]:8.3f}'
         lines.append(f'{name:12}  {accuracy}  {r["recall_10"]:9.3f}  {r["visits"]:6.0f} ({r["visits"] / n:6.1%} of n)')
     same = 'equals' if result['encrypted_equals_plain'] else 'DIFFERS FROM'
-    return '\n'.join(lines + ['', f'the tree has height {result["rows"][-1]["height"]}; the cloud holds {result["cloud_bytes"]:,} bytes, none of them readable',
+    return '\n'.join(lines + ['', f'the tree has height {result["rows"][-1]["height"]}; the cloud holds {result["cloud_bytes"]:,} bytes: photographs, names and encoder sealed, the shape of the tree plain',
                               f'encrypted search {same} plain search, for every query; see {result["picture"]}'])
 
 # %% ../nbs/99_cli.ipynb #d646c1e4
@@ -632,7 +632,15 @@ def main(
                    'please report it with what TREE_PRIVACY_DEBUG=1 shows') or 1
     return 0
 
-# %% ../nbs/99_cli.ipynb #690523ba
+# %% ../nbs/99_cli.ipynb #94345c9f
+def run():
+    "What the installed command calls."
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+# %% ../nbs/99_cli.ipynb #8eaba63d
 def one_line(error):
     "An error's text on one line, with the file that it is about."
     if isinstance(error, OSError) and error.strerror:

@@ -169,7 +169,7 @@ def exhaustive_search(codes, k=10):
         return SimpleNamespace(ids=ids, distances=distance, visits=len(codes))
     return search
 
-# %% ../nbs/40_retrieval.ipynb #7adb533f
+# %% ../nbs/40_retrieval.ipynb #7b085c82
 def bootstrap(
     values: np.ndarray,  # (draws, queries) float, one value a query
     seed: int = 0,  # int, the same seed gives the same redraws, so that differences can be paired
@@ -184,7 +184,7 @@ def bootstrap(
     low, high = np.quantile(means, [.025, .975])
     return dict(mean=round(float(values.mean()), 4), low=round(float(low), 4), high=round(float(high), 4))
 
-# %% ../nbs/40_retrieval.ipynb #bdbc5fe6
+# %% ../nbs/40_retrieval.ipynb #95ab4bb8
 def compare_rules(
     codes: np.ndarray,  # (n, d // 8) uint8, the collection
     labels,  # n str
@@ -208,7 +208,7 @@ def compare_rules(
                 **measure(lambda q: index.search(q, nodes=m, fill=fill), labels, queries, query_labels, near)))
     return rows
 
-# %% ../nbs/40_retrieval.ipynb #aa54a033
+# %% ../nbs/40_retrieval.ipynb #51c05c02
 def experiment(
     draws,  # iterable of (categories, seed, codes, labels, queries, query_labels)
     **options,  # for compare_rules

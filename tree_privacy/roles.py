@@ -864,10 +864,14 @@ def fetch(self: User,
 # %% ../nbs/50_roles.ipynb #fa746f8f
 LEAKS = {'random-matrix': [
     ('your photographs, file names, labels, encoder', 'hidden: sealed with AES-256-GCM'),
+    ('which photographs look alike', 'not hidden: see distances'),
+    ('which photographs have equal codes', 'seen'),
+    ('which photographs came with which version, and how many there ever were', 'seen: ids and packs count up'),
     ('how many photographs, bits of a code, shape of the tree', 'seen'),
-    ('a query and its code', 'not hidden from who collects scores: the smallest gap between them gives exact distances, and some known photographs give the codes'),
+    ('a query and its code', 'not hidden from who computes scores: the smallest gap between them gives exact distances, and with known photographs the literature computes codes'),
+    ('how many results you want, and when you ask', 'seen'),
     ('distances between the query and your photographs, and their order', 'seen up to a factor, which the scores give away'),
     ('which parts of the tree a query visits, and that two queries are alike', 'seen'),
     ('which photographs you fetch', 'seen'),
-    ('codes, from a user who searches', 'a searcher can read the codes with enough queries'),
+    ('everything, from a user with a granted key', 'not hidden: the key opens all photographs, names and codes'),
 ]}

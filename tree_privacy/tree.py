@@ -113,7 +113,7 @@ def merge_all(points, sizes, scale, threshold, low_threshold, max_height_gap, st
             bar.update(len(a))
     return np.concatenate(forest.pairs) if forest.pairs else np.zeros((0, 2), np.int64)
 
-# %% ../nbs/20_tree.ipynb #a96beb2f
+# %% ../nbs/20_tree.ipynb #2c4aace3
 def widen(
     pairs: np.ndarray,  # (n - 1, 2) int, children of nodes n, n + 1, ...
     branching: int,  # int, 2, 4, 8 or 16: a binary tree of equal heights gets this many children a node, an uneven one more or fewer
@@ -133,7 +133,7 @@ def widen(
     for i, row in enumerate(rows): children[i, :len(row)] = row
     return children
 
-# %% ../nbs/20_tree.ipynb #16dfbbd4
+# %% ../nbs/20_tree.ipynb #fa0ba57e
 class MergeTree:
     "A tree of codes, merged bottom up."
     def __init__(self,
@@ -144,7 +144,7 @@ class MergeTree:
         max_height_gap: int = 1,  # int, how far above the lowest node another may be and still merge (not for 'original')
         step: float = .01,  # float, by how much the thresholds are relaxed
         branching: int = 8,  # int, 2, 4, 8 or 16: children of a node after levels are taken out; 2 takes none out
-        tag_weight: float = .25,  # float, what a shared tag adds to the similarity (for 'tagged')
+        tag_weight: float = .25,  # float, similarity that two different tags cost (for 'tagged')
     ):
         self.rule, self.threshold, self.low_threshold, self.max_height_gap = rule, threshold, low_threshold, max_height_gap
         self.step, self.branching, self.tag_weight = step, branching, tag_weight
@@ -153,7 +153,7 @@ class MergeTree:
         fitted = f', {self.n_leaves_} leaves, height {self.height_[-1]}' if hasattr(self, 'height_') else ''
         return f'MergeTree({self.rule!r}, branching={self.branching}{fitted})'
 
-# %% ../nbs/20_tree.ipynb #ae015585
+# %% ../nbs/20_tree.ipynb #a4284444
 def check_tree(tree, codes, tags):
     "Raise `InputError` for options or codes that cannot make a tree."
     if tree.rule not in ('original', 'checked', 'tagged'):
@@ -169,7 +169,7 @@ def check_tree(tree, codes, tags):
     if tree.rule == 'tagged' and tags is None: raise InputError("the rule 'tagged' wants tags: one for each code, None where there is none")
     if tags is not None and len(tags) != len(codes): raise InputError(f'there are {len(tags)} tags for {len(codes)} codes: wanted one each')
 
-# %% ../nbs/20_tree.ipynb #0d301446
+# %% ../nbs/20_tree.ipynb #4e3007de
 def tag_columns(tags, leaf, n_leaves, scale, weight):
     "(n_leaves, kinds) float32: the mean over each leaf's members of one coordinate a tag"
     kinds = {t: i for i, t in enumerate(sorted({t for t in tags if t is not None}))}
@@ -178,7 +178,7 @@ def tag_columns(tags, leaf, n_leaves, scale, weight):
         if t is not None: columns[i, kinds[t]] += 1
     return columns / np.bincount(leaf, minlength=n_leaves)[:, None] * np.sqrt(scale * weight / 2)
 
-# %% ../nbs/20_tree.ipynb #ca4aae29
+# %% ../nbs/20_tree.ipynb #83f47b46
 @patch
 def fit(self: MergeTree,
     codes: np.ndarray,  # (n, d // 8) uint8, packed codes
@@ -198,7 +198,7 @@ def fit(self: MergeTree,
     describe(self, points, count)
     return self
 
-# %% ../nbs/20_tree.ipynb #5b4f269f
+# %% ../nbs/20_tree.ipynb #9aeb5744
 def describe(tree, points, count):
     "Set parent_, feature_, size_ and height_ from children_ and the leaves."
     n, inner = len(points), len(tree.children_)
@@ -213,7 +213,7 @@ def describe(tree, points, count):
         tree.height_[i] = tree.height_[row].max() + 1
     tree.feature_ = (total / tree.size_[:, None]).astype(np.float32)
 
-# %% ../nbs/20_tree.ipynb #da763bb7
+# %% ../nbs/20_tree.ipynb #199fd2f9
 @patch
 def text(self: MergeTree,
     labels=None,  # n str or None, one a code: the commonest below a node is named, with its share
@@ -231,14 +231,14 @@ def text(self: MergeTree,
             waiting += [(c, level + 1) for c in self.children_[node - self.n_leaves_][::-1] if c >= 0]
     return '\n'.join(lines)
 
-# %% ../nbs/20_tree.ipynb #5353f9f5
+# %% ../nbs/20_tree.ipynb #71d0c36d
 def upward(tree):
     "Inner nodes with their children, lower nodes first"
     for i in np.argsort(tree.height_[tree.n_leaves_:], kind='stable'):
         row = tree.children_[i]
         yield i + tree.n_leaves_, row[row >= 0]
 
-# %% ../nbs/20_tree.ipynb #c2dad969
+# %% ../nbs/20_tree.ipynb #e12b268d
 def purity(
     tree: MergeTree,  # fitted
     labels,  # n str, one a code
@@ -250,7 +250,7 @@ def purity(
     for i, row in upward(tree): count[i] = count[row].sum(0)
     return kinds[count.argmax(1)], count.max(1) / count.sum(1)
 
-# %% ../nbs/20_tree.ipynb #e3706ac4
+# %% ../nbs/20_tree.ipynb #3b636970
 def layout(tree):
     "(nodes,) float: horizontal places, leaves in the order of a depth-first walk, parents above the middle of their children"
     x, waiting, place = np.zeros(len(tree.size_)), [len(tree.size_) - 1], 0
@@ -262,7 +262,7 @@ def layout(tree):
     for i, row in upward(tree): x[i] = (x[row].min() + x[row].max()) / 2
     return x
 
-# %% ../nbs/20_tree.ipynb #50d0f7c4
+# %% ../nbs/20_tree.ipynb #4179f0b2
 @patch
 def plot(self: MergeTree,
     labels=None,  # n str or None: colours the leaves
@@ -287,7 +287,7 @@ def plot(self: MergeTree,
     ax.set(xlabel=f'{self.n_leaves_} leaves', ylabel='height', xticks=[], title=f'{self.rule}: height {y[-1]}')
     return ax
 
-# %% ../nbs/20_tree.ipynb #56151342
+# %% ../nbs/20_tree.ipynb #2a3d0763
 @patch
 def summary(self: MergeTree,
     labels=None,  # n str or None: adds purities
@@ -304,10 +304,10 @@ def summary(self: MergeTree,
                          for h in range(1, min(7, out['height'] + 1))}
     return out
 
-# %% ../nbs/20_tree.ipynb #6c96d942
+# %% ../nbs/20_tree.ipynb #bdfa67c4
 GRID = 64
 
-# %% ../nbs/20_tree.ipynb #c41db67e
+# %% ../nbs/20_tree.ipynb #4a203264
 @patch
 def vectors(self: MergeTree) -> np.ndarray:  # (nodes, d + 1) float64, multiples of 1 / 64
     "What a search compares with (q, 1): every node's point, and minus half its squared length."
@@ -315,7 +315,7 @@ def vectors(self: MergeTree) -> np.ndarray:  # (nodes, d + 1) float64, multiples
     half = np.round((point ** 2).sum(1, keepdims=True) / 2 * GRID) / GRID
     return np.hstack([point, -half])
 
-# %% ../nbs/20_tree.ipynb #09fb7917
+# %% ../nbs/20_tree.ipynb #ebeaaf63
 @patch
 def renumbered(self: MergeTree,
     order: np.ndarray,  # (nodes,) int: the new node i is the old node order[i]; leaves first, the root last
