@@ -1,0 +1,203 @@
+"The installed command from the first index to the last search, in processes of its own."
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pictures import album, draw, snapshot
+
+COMMAND = Path(sys.executable).with_name('tree-privacy')
+COMMANDS = ['demo', 'inspect', 'evaluate', 'index', 'add', 'remove', 'grant', 'search', 'fetch', 'ask', 'answer', 'read']
+ROW = {'categories', 'n', 'rule', 'nodes', 'seed', 'queries', 'accuracy', 'recall_10', 'visits', 'height', 'seconds'}
+SUMMARY = {'categories', 'rule', 'nodes', 'accuracy', 'recall_10', 'visits', 'accuracy_minus_exhaustive'}
+
+
+def tree_privacy(*args, code=0, **env):
+    "Run the installed command; gives what it wrote to standard output and to standard error."
+    done = subprocess.run([COMMAND, *map(str, args)], capture_output=True, text=True, env=dict(os.environ, **env), timeout=100)
+    assert done.returncode == code, done.stderr
+    assert 'Traceback' not in done.stderr
+    return done
+
+
+def printed(*args, **more):
+    "The one JSON object that a command prints to standard output."
+    lines = tree_privacy(*args, '--json', **more).stdout.splitlines()
+    assert len(lines) == 1, 'something else than one JSON object is on standard output'
+    return json.loads(lines[0])
+
+
+@pytest.fixture(scope='module')
+def world(tmp_path_factory):
+    "Photographs, an index of them, and the key."
+    home = tmp_path_factory.mktemp('cli')
+    album(home / 'photos', 24)
+    done = tree_privacy('index', home / 'photos', '--index', home / 'cloud', '--key', home / 'mine.key', '--bits', 64)
+    assert done.stdout.startswith('24 photographs') and 'losing it loses everything' in done.stderr
+    return home
+
+
+@pytest.fixture
+def copy(world, tmp_path):
+    "The same, to change or to destroy."
+    return Path(shutil.copytree(world, tmp_path / 'home'))
+
+
+def places(home): return ['--index', home / 'cloud', '--key', home / 'mine.key']
+
+
+def test_key_file_is_for_its_owner_alone(world):
+    assert stat.S_IMODE((world / 'mine.key').stat().st_mode) == 0o600
+
+
+def test_inspect(world):
+    text = tree_privacy('inspect', world / 'cloud', '--verify', '--key', world / 'mine.key').stdout
+    assert '24 photographs' in text and '64 bits' in text and 'what the cloud learns' in text and 'every file is as the manifest says' in text
+    found = printed('inspect', world / 'cloud')
+    assert found['photographs'] == 24 and found['version'] == 1 and found['lock'] == 'random-matrix'
+    assert set(found['bytes']) == {'tree', 'records', 'encoder', 'photos'} and all(found['bytes'].values()) and found['leaks']
+
+
+def test_search_says_what_is_documented(world):
+    found = printed('search', world / 'photos/a/03.png', *places(world), '--k', 5)
+    assert set(found) == {'results', 'cloud_ms', 'visits', 'lock'} and found['lock'] == 'random-matrix'
+    assert len(found['results']) == 5 and all(set(r) == {'photo', 'distance', 'id'} for r in found['results'])
+    first = found['results'][0]
+    assert (first['photo'], first['distance']) == ('a/03.png', 0) and 0 < found['visits'] <= 47 and found['cloud_ms'] > 0
+    distances = [r['distance'] for r in found['results']]
+    assert distances == sorted(distances)
+
+
+def test_search_in_words_and_as_a_picture(world, tmp_path):
+    done = tree_privacy('search', world / 'photos/b/04.png', *places(world), '--k', 4, '--picture', tmp_path / 'found.png')
+    assert 'b/04.png' in done.stdout.splitlines()[0] and len(done.stdout.splitlines()) == 4 and 'nodes visited' in done.stderr
+    with Image.open(tmp_path / 'found.png') as image: assert image.format == 'PNG' and image.width > image.height
+    assert [p.name for p in tmp_path.iterdir()] == ['found.png']
+
+
+def test_fetch_opens_thumbnails(world, tmp_path):
+    ids = [r['id'] for r in printed('search', world / 'photos/a/03.png', *places(world), '--k', 2)['results']]
+    lines = tree_privacy('fetch', *ids, *places(world), '--out', tmp_path / 'found').stdout.splitlines()
+    assert len(lines) == 2 and lines[0].endswith('03.png.jpg')
+    with Image.open(lines[0]) as image: assert image.size == (40, 30)
+
+
+def test_three_roles_with_files_in_between(copy):
+    "A friend asks and reads; the cloud answers while neither key nor photographs are within its reach."
+    tree_privacy('grant', '--key', copy / 'mine.key', '--out', copy / 'friend.key')
+    assert stat.S_IMODE((copy / 'friend.key').stat().st_mode) == 0o600
+    assert set(json.loads((copy / 'friend.key').read_text())) == {'tree_privacy', 'format', 'role', 'secret', 'public', 'checksum'}
+    tree_privacy('ask', copy / 'photos/c/05.png', '--index', copy / 'cloud', '--key', copy / 'friend.key', '--k', 3, '--out', copy / 'request')
+    (copy / 'home').mkdir()
+    for name in ('mine.key', 'friend.key', 'photos'): (copy / name).rename(copy / 'home' / name)
+    tree_privacy('answer', copy / 'request', '--index', copy / 'cloud', '--out', copy / 'reply')
+    found = printed('read', copy / 'reply', '--key', copy / 'home/friend.key')
+    assert found['results'][0]['photo'] == 'c/05.png' and len(found['results']) == 3 and found['query'] == '05.png'
+    assert set(found) == {'results', 'cloud_ms', 'visits', 'lock', 'query'}
+    assert 'c/05.png' in tree_privacy('read', copy / 'reply', '--key', copy / 'home/friend.key').stdout
+    done = tree_privacy('remove', 'c/05.png', '--index', copy / 'cloud', '--key', copy / 'home/friend.key', code=2)
+    assert 'may search but not write' in done.stderr
+
+
+def test_add_remove_and_life_without_the_photographs(copy):
+    "Changes in place; afterwards index and key suffice."
+    draw(copy / 'more/d/new.png', 77)
+    assert '1 photographs added, 25' in tree_privacy('add', copy / 'more', *places(copy)).stdout
+    assert '2 photographs removed, 23' in tree_privacy('remove', 'a/00.png', 'b/01.png', *places(copy)).stdout
+    shutil.copy(copy / 'photos/a/00.png', copy / 'gone.png')
+    shutil.copy(copy / 'more/d/new.png', copy / 'new.png')
+    shutil.rmtree(copy / 'photos'), shutil.rmtree(copy / 'more')
+    found = printed('search', copy / 'new.png', *places(copy), '--k', 100)['results']
+    assert len(found) == 23 and (found[0]['photo'], found[0]['distance']) == ('d/new.png', 0)
+    assert not {'a/00.png', 'b/01.png'} & {r['photo'] for r in found}
+    tree_privacy('fetch', *[r['id'] for r in found], *places(copy), '--out', copy / 'found')
+    assert len([p for p in (copy / 'found').rglob('*') if p.is_file()]) == 23
+    about = printed('inspect', copy / 'cloud', '--verify', '--key', copy / 'mine.key')
+    assert about['version'] == 3 and about['photographs'] == 23
+    assert len(list((copy / 'cloud').glob('g*'))) == 1
+
+
+def test_without_sealed_photographs(copy):
+    "An index without photographs draws and fetches from the originals, and says so where they are missing."
+    home = ['--index', copy / 'bare', '--key', copy / 'mine.key']
+    tree_privacy('index', copy / 'photos', *home, '--bits', 64, '--photos', 'none')
+    assert printed('inspect', copy / 'bare')['bytes']['photos'] == 0
+    first = printed('search', copy / 'photos/a/03.png', *home)['results'][0]
+    assert '--originals' in tree_privacy('fetch', first['id'], *home, '--out', copy / 'found', code=2).stderr
+    tree_privacy('fetch', first['id'], *home, '--out', copy / 'found', '--originals', copy / 'photos')
+    assert (copy / 'found/a/03.png').read_bytes() == (copy / 'photos/a/03.png').read_bytes()
+    tree_privacy('search', copy / 'photos/a/03.png', *home, '--originals', copy / 'photos', '--picture', copy / 'found.png')
+    assert (copy / 'found.png').stat().st_size > 1000
+
+
+def test_full_photographs_come_back_as_they_were_and_the_owner_may_index_again(copy):
+    "Indexing over an index of one's own raises its version; sealed files are returned to the byte."
+    tree_privacy('index', copy / 'photos', *places(copy), '--bits', 32, '--photos', 'full')
+    about = printed('inspect', copy / 'cloud')
+    assert about['version'] == 2 and about['bits'] == 32
+    ids = [r['id'] for r in printed('search', copy / 'photos/a/03.png', *places(copy), '--k', 100)['results']]
+    tree_privacy('fetch', *ids, *places(copy), '--out', copy / 'found')
+    assert snapshot(copy / 'found') == snapshot(copy / 'photos')
+
+
+def test_another_key_cannot_replace_an_index(copy):
+    before = snapshot(copy)
+    done = tree_privacy('index', copy / 'photos', '--index', copy / 'cloud', '--key', copy / 'other.key', code=2)
+    assert 'is not the key of this index' in done.stderr and snapshot(copy) == before
+
+
+def test_demo_on_a_folder(world, tmp_path):
+    found = printed('demo', '--dataset', world / 'photos', '--bits', 32, '--picture', tmp_path / 'demo.png')
+    assert {'dataset', 'n', 'd', 'rows', 'summary', 'encrypted_equals_plain', 'cloud_bytes', 'picture'} <= set(found)
+    assert found['encrypted_equals_plain'] is True and found['cloud_bytes'] > 1000 and found['d'] == 32
+    assert all(set(r) == ROW for r in found['rows']) and all(set(s) == SUMMARY for s in found['summary'])
+    with Image.open(tmp_path / 'demo.png') as image: assert image.format == 'PNG'
+
+
+@pytest.mark.slow
+def test_demo_on_digits(tmp_path):
+    found = printed('demo', '--picture', tmp_path / 'demo.png')
+    assert found['encrypted_equals_plain'] is True and found['dataset'] == 'digits' and found['rows'][0]['accuracy'] > .9
+
+
+def test_evaluate_and_its_cache(world, tmp_path):
+    "The table's JSON; a second run finds the features of both folders in the cache."
+    album(tmp_path / 'train', 18), album(tmp_path / 'test', 6)
+    asked = ['evaluate', tmp_path / 'train', tmp_path / 'test', '--bits', 16, '--nodes', '1,2', '--categories', '2,3', '--seeds', '0,1']
+    found = printed(*asked, TREE_PRIVACY_CACHE=str(tmp_path / 'cache'))
+    assert {'dataset', 'n', 'd', 'rows', 'summary'} <= set(found) and (found['dataset'], found['n'], found['d']) == ('train', 18, 16)
+    assert all(set(r) == ROW for r in found['rows']) and all(set(s) == SUMMARY for s in found['summary'])
+    assert {(r['categories'], r['rule'], r['nodes'], r['seed']) for r in found['rows']} == {
+        (c, rule, m, s) for c in (2, 3) for s in (0, 1) for rule, m in
+        [('exhaustive', None), *((rule, m) for rule in ('original', 'checked') for m in (1, 2))]}
+    assert all(set(s['accuracy']) == {'mean', 'low', 'high'} for s in found['summary'])
+    cached = {p: p.stat().st_mtime_ns for p in (tmp_path / 'cache').iterdir()}
+    again = printed(*asked, TREE_PRIVACY_CACHE=str(tmp_path / 'cache'))
+    assert len(cached) == 2 and cached == {p: p.stat().st_mtime_ns for p in (tmp_path / 'cache').iterdir()}
+    assert [r['accuracy'] for r in again['rows']] == [r['accuracy'] for r in found['rows']]
+
+
+@pytest.mark.parametrize('command', COMMANDS)
+def test_help_has_an_example(command):
+    text = tree_privacy(command, '--help').stdout
+    assert f'example: tree-privacy {command}' in text and len(text) > 150
+
+
+def test_help_and_version():
+    text = tree_privacy('--help').stdout
+    assert all(command in text for command in COMMANDS) and tree_privacy('--version').stdout.startswith('tree-privacy ')
+
+
+@pytest.mark.parametrize('command', [['--help'], ['search', '--help'], ['inspect']])
+def test_help_and_inspect_do_without_torch(command, world):
+    "What must answer in half a second imports no neural network."
+    if command == ['inspect']: command = ['inspect', str(world / 'cloud')]
+    code = f'import sys\nfrom tree_privacy.cli import main\ntry: main({command!r})\nexcept SystemExit: pass\nprint("torch" in sys.modules, file=sys.stderr)'
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.stderr.strip() == 'False'

@@ -1,0 +1,673 @@
+"What people and accidents put into the command line: it works, or it is refused in one line and leaves nothing behind."
+import functools
+import hashlib
+import io
+import json
+import os
+import random
+import shutil
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load, save
+
+from pictures import album, draw, picture, snapshot
+from tree_privacy import cli, codes, roles
+from tree_privacy.roles import MANIFEST, checksum, message, read_message
+
+FIELDS = ['index', 'version', 'next_id', 'rule', 'photos', 'photo_size', 'tree_privacy', 'format', 'key', 'photographs', 'lock', 'form',
+          'bits', 'leaves', 'nodes', 'epsilon', 'longest', 'generation', 'files', 'signature']
+STRANGE = [None, 0, -1, 1.5, 'x', [], {}]
+posix = pytest.mark.skipif(os.name != 'posix', reason='names and modes of POSIX')
+
+
+@pytest.fixture(autouse=True, scope='module')
+def one_network():
+    "Load the network once for all of these tests."
+    real = codes.efficientnet_lite0
+    codes.efficientnet_lite0 = functools.cache(real)
+    yield
+    codes.efficientnet_lite0 = real
+
+
+@pytest.fixture
+def run(capsys):
+    "The command in this process: gives exit code, standard output and standard error."
+    def call(*args):
+        capsys.readouterr()
+        try: code = cli.main([str(a) for a in args])
+        except SystemExit as end: code = end.code
+        return code, *capsys.readouterr()
+    return call
+
+
+@pytest.fixture
+def works(run):
+    "The command must succeed; gives standard output and standard error."
+    def call(*args):
+        code, out, err = run(*args)
+        assert code == 0 and 'Traceback' not in err, err
+        return out, err
+    return call
+
+
+def refusal(code, out, err, keyword):
+    "One line on standard error besides warnings, exit code 2, and a word that helps."
+    lines = [line for line in err.split('\r')[-1].splitlines() if line.startswith('tree-privacy:') and 'warning:' not in line]
+    assert code == 2 and len(lines) == 1 and not out, f'exit code {code}: {out}{err}'
+    assert 'Traceback' not in err and 'should not have happened' not in err
+    assert keyword.lower() in lines[0].lower(), lines[0]
+
+
+@pytest.fixture
+def refused(run, tmp_path):
+    "The command must refuse, say a keyword, and leave everything below the test's folder as it was."
+    def call(keyword, *args):
+        before = snapshot(tmp_path)
+        refusal(*run(*args), keyword)
+        assert snapshot(tmp_path) == before, 'something was left behind'
+    return call
+
+
+@pytest.fixture(scope='module')
+def world(tmp_path_factory):
+    "Twelve photographs, their index, its key, a request and the reply to it."
+    home = tmp_path_factory.mktemp('hostile')
+    album(home / 'photos', 12)
+    places = ['--index', f'{home}/cloud', '--key', f'{home}/mine.key']
+    assert cli.main(['index', f'{home}/photos', *places, '--bits', '64']) == 0
+    assert cli.main(['ask', f'{home}/photos/a/00.png', *places, '--out', f'{home}/request']) == 0
+    assert cli.main(['answer', f'{home}/request', '--index', f'{home}/cloud', '--out', f'{home}/reply']) == 0
+    return home
+
+
+@pytest.fixture
+def home(world, tmp_path):
+    "A copy of it, to change or to destroy."
+    return Path(shutil.copytree(world, tmp_path / 'home'))
+
+
+def at(home): return ['--index', home / 'cloud', '--key', home / 'mine.key']
+
+
+def query(home): return home / 'photos/a/00.png'
+
+
+def found(works, photo, *places): return json.loads(works('search', photo, *places, '--k', 100, '--json')[0])['results']
+
+
+# What must work
+
+def odd_pictures(folder):
+    "One picture of every odd kind; gives their names."
+    folder.mkdir(parents=True)
+    turned = Image.Exif()
+    turned[0x112] = 6
+    deep = Image.fromarray(np.linspace(0, 65535, 1200).astype(np.uint16).reshape(30, 40))
+    moving = dict(save_all=True, append_images=[picture(98)])
+    kinds = dict({'grey.jpg': picture(1).convert('L'), 'clear.png': picture(2).convert('RGBA'), 'print.jpg': picture(3).convert('CMYK'),
+                  'deep.png': deep, 'web.webp': picture(4), 'line.png': picture(5).convert('1'), 'greyclear.png': picture(6).convert('LA'),
+                  'dot.png': picture(7).resize((1, 1)), 'float.tif': picture(8).convert('F'), 'ENDING.JPG': picture(9), 'ENDING2.PnG': picture(10),
+                  'tall.png': picture(11).resize((1, 900)), 'wide.png': picture(12).resize((900, 1))})
+    for name, image in kinds.items(): image.save(folder / name)
+    picture(20).convert('P').save(folder / 'palette.png', transparency=3)
+    picture(21).save(folder / 'moving.gif', **moving), picture(22).save(folder / 'moving.webp', **moving)
+    picture(23).save(folder / 'turned.jpg', exif=turned)
+    return {p.name for p in folder.iterdir()}
+
+
+def test_every_kind_of_picture_works(works, tmp_path):
+    names = odd_pictures(tmp_path / 'photos')
+    out, err = works('index', tmp_path / 'photos', *at(tmp_path), '--bits', 32)
+    assert 'skipped' not in err and out.startswith(f'{len(names)} photographs')
+    for name in ('dot.png', 'print.jpg', 'moving.gif', 'deep.png'):
+        results = found(works, tmp_path / 'photos' / name, *at(tmp_path))
+        assert {r['photo'] for r in results} == names and name in {r['photo'] for r in results if r['distance'] == 0}
+    works('fetch', *[r['id'] for r in results], *at(tmp_path), '--out', tmp_path / 'found')
+    with Image.open(tmp_path / 'found/turned.jpg') as image: assert image.size == (30, 40)
+    assert len(list((tmp_path / 'found').iterdir())) == len(names)
+
+
+def test_animations_are_seen_by_their_first_frame(works, tmp_path):
+    odd_pictures(tmp_path / 'photos')
+    picture(21).save(tmp_path / 'still.png')
+    works('index', tmp_path / 'photos', *at(tmp_path), '--bits', 64)
+    assert found(works, tmp_path / 'still.png', *at(tmp_path))[0]['photo'] == 'moving.gif'
+
+
+def test_a_very_large_picture_works(works, tmp_path):
+    (tmp_path / 'photos').mkdir()
+    Image.new('L', (13000, 13000), 90).save(tmp_path / 'photos/large.jpg', quality=30)
+    draw(tmp_path / 'photos/small.png', 1)
+    out, err = works('index', tmp_path / 'photos', *at(tmp_path), '--bits', 32)
+    assert out.startswith('2 photographs') and 'Decompression' not in err
+    assert found(works, tmp_path / 'photos/large.jpg', *at(tmp_path))[0]['photo'] == 'large.jpg'
+
+
+@pytest.mark.parametrize('rule', ['original', 'checked', 'tagged'])
+@pytest.mark.parametrize('form', ['basic', 'split'])
+def test_one_photograph_is_enough(rule, form, works, tmp_path):
+    draw(tmp_path / 'photos/one.png', 1)
+    works('index', tmp_path / 'photos', *at(tmp_path), '--bits', 32, '--rule', rule, '--form', form)
+    assert [r['photo'] for r in found(works, tmp_path / 'photos/one.png', *at(tmp_path))] == ['one.png']
+
+
+def test_identical_photographs_all_come_back(works, tmp_path):
+    for i in range(15): draw(tmp_path / f'photos/{i}.png', 1)
+    works('index', tmp_path / 'photos', *at(tmp_path), '--bits', 32)
+    results = found(works, tmp_path / 'photos/3.png', *at(tmp_path))
+    assert len({r['photo'] for r in results}) == 15 and {r['distance'] for r in results} == {0}
+    assert len(json.loads(works('search', tmp_path / 'photos/3.png', *at(tmp_path), '--k', 4, '--json')[0])['results']) == 4
+
+
+@posix
+def test_names_in_any_script(works, tmp_path):
+    names = ['中文/照片.png', 'صورة.png', '😀.png', 'e\u0301.png', '\u00e9.png', ' sp ace .png', 'new\nline.png', '-dash.png', '--key.png', '%s{}.png',
+             '\x1b[31mred.png', '*.png', '\\.png', '"q\'.png', 'bad\udcff.png', '/'.join(['deep'] * 40) + '/x.png', 'x' * 240 + '.png']
+    for i, name in enumerate(names): draw(tmp_path / 'photos' / name, i)
+    works('index', tmp_path / 'photos', *at(tmp_path), '--bits', 64, '--photos', 'full')
+    for name in ('中文/照片.png', 'new\nline.png', 'bad\udcff.png'):
+        results = found(works, tmp_path / 'photos' / name, *at(tmp_path))
+        assert results[0]['photo'] == name and {r['photo'] for r in results} == set(names)
+    works('fetch', *[r['id'] for r in results], *at(tmp_path), '--out', tmp_path / 'found')
+    assert snapshot(tmp_path / 'found') == snapshot(tmp_path / 'photos')
+    works('remove', *at(tmp_path), '--', 'bad\udcff.png', '-dash.png')
+    assert '2 photographs added' in works('add', tmp_path / 'photos', *at(tmp_path))[0]
+
+
+@posix
+def test_names_do_not_break_lines_or_steer_the_terminal(works, tmp_path):
+    "Results in words have one line each, whatever the names."
+    for i, name in enumerate(['new\nline.png', '\x1b[31mred.png', 'bad\udcff.png']): draw(tmp_path / 'photos' / name, i)
+    works('index', tmp_path / 'photos', *at(tmp_path), '--bits', 32)
+    out = works('search', tmp_path / 'photos/new\nline.png', *at(tmp_path))[0]
+    assert len(out.splitlines()) == 3 and '\x1b' not in out
+
+
+@posix
+def test_names_of_the_greatest_length_can_be_fetched(works, tmp_path):
+    draw(tmp_path / 'photos' / ('x' * 251 + '.png'), 1)
+    for photos in ('full', 'thumbs'):
+        works('index', tmp_path / 'photos', *at(tmp_path), '--bits', 32, '--photos', photos)
+        number = found(works, next((tmp_path / 'photos').iterdir()), *at(tmp_path))[0]['id']
+        works('fetch', number, *at(tmp_path), '--out', tmp_path / photos)
+        assert len(list((tmp_path / photos).iterdir())) == 1
+
+
+@posix
+def test_odd_paths_of_index_and_key(tmp_path):
+    "An index and a key whose names are not valid UTF-8, in a terminal that knows ASCII alone."
+    draw(tmp_path / 'p\udcff' / 'ä.png', 1)
+    command = Path(sys.executable).with_name('tree-privacy')
+    done = subprocess.run([command, 'index', tmp_path / 'p\udcff', '--index', tmp_path / 'i\udcff', '--key', tmp_path / 'k\udcff', '--bits', '32'],
+                          capture_output=True, env=dict(os.environ, LC_ALL='C', PYTHONUTF8='0', PYTHONCOERCECLOCALE='0'))
+    assert done.returncode == 0 and (tmp_path / 'i\udcff' / MANIFEST).exists(), done.stderr.decode()
+
+
+def test_broken_files_among_good_ones_are_skipped_by_name(works, tmp_path):
+    photos = album(tmp_path / 'photos', 4)
+    whole = io.BytesIO()
+    picture(50).resize((200, 200)).save(whole, 'PNG')
+    (photos / 'half.png').write_bytes(whole.getvalue()[:len(whole.getvalue()) // 2])
+    (photos / 'empty.jpg').write_bytes(b''), (photos / 'text.png').write_text('hello'), (photos / 'folder.jpg').mkdir()
+    os.symlink('nowhere', photos / 'dangling.png')
+    out, err = works('index', photos, *at(tmp_path), '--bits', 32)
+    assert out.startswith('4 photographs') and '4 of 8 pictures' in err and 'folder.jpg' not in err
+    assert all(f'warning: skipped {name}' in err for name in ('half.png', 'empty.jpg', 'text.png', 'dangling.png'))
+    assert len(found(works, photos / 'a/00.png', *at(tmp_path))) == 4
+
+
+def test_adding_nothing_new_is_no_error(home, works):
+    out, err = works('add', home / 'photos', *at(home))
+    assert out.startswith('0 photographs added, 12') and '12 photographs are in the index already' in err
+
+
+# What is refused: places and options
+
+def test_folders_without_photographs(refused, tmp_path):
+    for name in ('empty', 'broken/a', 'broken/b'): (tmp_path / name).mkdir(parents=True)
+    (tmp_path / 'broken/a/x.png').write_text('x'), (tmp_path / 'broken/b/y.jpg').write_bytes(b'')
+    refused('holds no photographs', 'index', tmp_path / 'empty', *at(tmp_path))
+    refused('none of the 2 pictures', 'index', tmp_path / 'broken', *at(tmp_path))
+    refused('can be read', 'index', tmp_path / 'broken', *at(tmp_path), '--backbone', 'small-cnn')
+    refused('not a folder', 'index', tmp_path / 'missing', *at(tmp_path))
+    refused('not a folder', 'index', tmp_path / 'broken/a/x.png', *at(tmp_path))
+
+
+@pytest.mark.parametrize('bits, keyword', [('12', 'multiple of 8'), ('7', 'multiple of 8'), ('0', 'whole number'), ('-8', 'whole number'), ('1288', '1280'),
+                                           ('99999999999999999999', ''), ('eight', 'whole number')])
+def test_bits_that_cannot_be(bits, keyword, run, tmp_path):
+    draw(tmp_path / 'photos/a.png', 1)
+    before = snapshot(tmp_path)
+    code, out, err = run('index', tmp_path / 'photos', *at(tmp_path), '--bits', bits)
+    assert code == 2 and not out and keyword in err and 'Traceback' not in err and snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize('option', ['--k=0', '--k=-1', '--nodes=0', '--nodes=-3', '--k=1.5', '--k=many', '--k=99999999999999999999999', '--nodes=9999999999999999999'])
+def test_numbers_that_cannot_be(option, run, home):
+    code, out, err = run('search', query(home), *at(home), option)
+    if code == 0: assert len(option) > 15 and len(out.splitlines()) >= 10  # a huge number may be taken as all
+    else: assert code == 2 and 'Traceback' not in err and 'should not have' not in err
+
+
+@pytest.mark.parametrize('option', [('--seed', '-1'), ('--size', '0'), ('--backbone', 'nope')])
+def test_encoder_options_that_cannot_be(option, run, tmp_path):
+    draw(tmp_path / 'photos/a.png', 1)
+    before = snapshot(tmp_path)
+    code, _, err = run('index', tmp_path / 'photos', *at(tmp_path), *option)
+    assert code == 2 and 'should not have' not in err and snapshot(tmp_path) == before
+
+
+def test_features_that_are_not_numbers(refused, tmp_path, monkeypatch):
+    draw(tmp_path / 'photos/a.png', 1)
+    real = codes.features
+    def broken(*args):
+        found, kept = real(*args)
+        return found * np.nan, kept
+    monkeypatch.setattr(codes, 'features', broken)
+    refused('NaN', 'index', tmp_path / 'photos', *at(tmp_path), '--bits', 32)
+
+
+@pytest.mark.parametrize('args', [[], ['nonsense'], ['search'], ['index', 'x'], ['fetch', 'one', '--index', 'x', '--key', 'y'], ['evaluate', 'x']])
+def test_usage_errors(args, run):
+    code, out, err = run(*args)
+    assert code == 2 and not out and 'usage: tree-privacy' in err and 'error:' in err.splitlines()[-1]
+
+
+def test_where_an_index_cannot_be(home, refused):
+    photos = home / 'photos'
+    refused('overwritten', 'index', photos, '--index', photos, '--key', home / 'new.key')
+    refused('overwritten', 'index', photos, '--index', home / 'request', '--key', home / 'new.key')
+    refused('no folder', 'index', photos, '--index', home / 'missing/cloud', '--key', home / 'new.key')
+    refused('no folder', 'index', photos, '--index', home / 'request/cloud', '--key', home / 'new.key')
+    refused('not the key', 'index', photos, '--index', home / 'cloud', '--key', home / 'new.key')
+    for command in (['search', query(home)], ['add', photos], ['remove', 'a/00.png'], ['fetch', '1'], ['ask', query(home), '--out', home / 'x']):
+        refused('holds no index', *command, '--index', photos, '--key', home / 'mine.key')
+    refused('holds no index', 'inspect', home / 'missing')
+    refused('holds no index', 'answer', home / 'request', '--index', home / 'request', '--out', home / 'x')
+
+
+def test_where_a_key_cannot_be(home, refused):
+    photos = home / 'photos'
+    refused('inside', 'index', photos, '--index', home / 'new', '--key', home / 'new/my.key')
+    refused('inside', 'index', photos, '--index', home / 'cloud', '--key', home / 'cloud/my.key')
+    refused('key file', 'index', photos, '--index', home / 'new', '--key', photos)
+    refused('no folder', 'index', photos, '--index', home / 'new', '--key', home / 'missing/my.key')
+    refused('no folder', 'grant', '--key', home / 'mine.key', '--out', home / 'missing/my.key')
+    refused('not overwritten', 'grant', '--key', home / 'mine.key', '--out', home / 'mine.key')
+    refused('no key file', 'search', query(home), '--index', home / 'cloud', '--key', home / 'missing.key')
+
+
+@posix
+def test_paths_with_a_zero_byte(home, refused):
+    for args in (['a\0', '--index', home / 'x', '--key', home / 'y'], [home / 'photos', '--index', 'a\0', '--key', home / 'y'],
+                 [home / 'photos', '--index', home / 'x', '--key', 'a\0']): refused('', 'index', *args)
+
+
+@posix
+@pytest.mark.parametrize('mode', [0o644, 0o640, 0o604, 0o620])
+def test_a_key_that_others_may_read(mode, home, refused):
+    (home / 'mine.key').chmod(mode)
+    for command in (['search', query(home)], ['remove', 'a/00.png'], ['index', home / 'photos']): refused('chmod 600', *command, *at(home))
+
+
+def damaged_keys(good):
+    "Key files that are none."
+    about = json.loads(good)
+    about.pop('checksum')
+    signed = lambda **changes: json.dumps(dict(about | changes, checksum=checksum(about | changes))).encode()
+    user = {k: v for k, v in about.items() if k != 'signing'} | dict(role='user', public='00')
+    return dict(empty=b'', half=good[:len(good) // 2], noise=bytes(range(256)), array=b'[]', number=b'3', null=b'null', nested=b'[' * 100000,
+                flipped=good.replace(b'"secret": "', b'"secret": "0'), newer=good.replace(b'"format": 1', b'"format": 2'),
+                words=good.replace(b'"format": 1', b'"format": "a"'), short=signed(secret='00'), letters=signed(secret='zz'),
+                number_secret=signed(secret=5), signing=signed(signing='00'), role=signed(role='king'),
+                public=json.dumps(dict(user, checksum=checksum(user))).encode())
+
+
+@pytest.mark.parametrize('kind', damaged_keys(b'{"checksum": 1}'))
+def test_damaged_keys(kind, home, refused):
+    (home / 'mine.key').write_bytes(damaged_keys((home / 'mine.key').read_bytes())[kind])
+    for command in (['search', query(home), '--index', home / 'cloud'], ['grant', '--out', home / 'friend.key'], ['read', home / 'reply'],
+                    ['index', home / 'photos', '--index', home / 'new']):
+        refused('' if kind == 'public' else 'key', *command, '--key', home / 'mine.key')
+
+
+def test_key_of_another_index(home, refused, works):
+    works('index', home / 'photos', '--index', home / 'other', '--key', home / 'other.key', '--bits', 64)
+    wrong = ['--index', home / 'cloud', '--key', home / 'other.key']
+    for command in (['search', query(home)], ['ask', query(home), '--out', home / 'x'], ['fetch', '1', '--out', home / 'x'], ['add', home / 'photos'],
+                    ['remove', 'a/00.png'], ['index', home / 'photos', '--bits', 64]): refused('not the key of this index', *command, *wrong)
+    refused('cannot be opened', 'read', home / 'reply', '--key', home / 'other.key')
+    refused('another index', 'answer', home / 'request', '--index', home / 'other', '--out', home / 'x')
+    refused('not the key', 'inspect', home / 'cloud', '--key', home / 'other.key')
+
+
+def test_query_photographs_that_are_none(home, refused):
+    (home / 'text.png').write_text('hello')
+    for command in (['search'], ['ask', '--out', home / 'x']):
+        refused('no photograph', *command, home / 'missing.png', *at(home))
+        refused('no photograph', *command, home / 'photos', *at(home))
+        refused('cannot be read', *command, home / 'text.png', *at(home))
+
+
+def test_ids_that_do_not_exist(home, refused):
+    for number in ('12', '-1', '99999999999999999999999'): refused('that a search gave', 'fetch', *at(home), '--out', home / 'x', '--', number)
+
+
+def test_fetch_overwrites_nothing(home, refused, works):
+    works('fetch', 0, *at(home), '--out', home / 'found')
+    refused('not overwritten', 'fetch', 1, 0, *at(home), '--out', home / 'found')
+
+
+def test_fetch_into_a_file_or_onto_a_full_disk_leaves_nothing(home, refused, monkeypatch):
+    refused('', 'fetch', 0, 1, *at(home), '--out', home / 'request')
+    real, count = cli.write_whole, [0]
+    def full(path, data):
+        count[0] += 1
+        if count[0] == 2: raise OSError(28, 'No space left on device', str(path))
+        return real(path, data)
+    monkeypatch.setattr(cli, 'write_whole', full)
+    refused('No space left', 'fetch', 0, 1, 2, *at(home), '--out', home / 'found')
+
+
+def test_results_have_nowhere_to_go(home, refused):
+    refused('no folder', 'search', query(home), *at(home), '--picture', home / 'missing/x.png')
+    refused('is a folder', 'search', query(home), *at(home), '--picture', home / 'photos')
+    refused('no folder', 'ask', query(home), *at(home), '--out', home / 'missing/x')
+    refused('is a folder', 'answer', home / 'request', '--index', home / 'cloud', '--out', home / 'photos')
+    refused('is not there', 'search', query(home), *at(home), '--picture', home / 'x.png', '--originals', home / 'missing')
+
+
+def test_removing_what_is_not_there_or_everything(home, refused):
+    refused('nothing was removed', 'remove', 'a/00.png', 'missing.png', *at(home))
+    refused('delete the folder', 'remove', *[f'{"abc"[i % 3]}/{i:02}.png' for i in range(12)], *at(home))
+
+
+@pytest.mark.skipif(os.name != 'posix' or os.geteuid() == 0, reason='permissions do not bind root')
+def test_places_that_cannot_be_written(home, refused):
+    (home / 'cloud').chmod(0o500)
+    try: refused('Permission denied', 'remove', 'a/00.png', *at(home))
+    finally: (home / 'cloud').chmod(0o700)
+
+
+def test_full_disk_in_the_command(home, refused, monkeypatch):
+    "Every command that writes, on a disk without room."
+    def full(path, *rest): raise OSError(28, 'No space left on device', str(path))
+    draw(home / 'more/new.png', 55)
+    monkeypatch.setattr(roles, 'write_synced', full)
+    for command in (['index', home / 'photos', '--bits', 64], ['add', home / 'more'], ['remove', 'a/00.png']):
+        refused('make room', *command, *at(home))
+    refused('make room', 'index', home / 'photos', '--index', home / 'new', '--key', home / 'new.key', '--bits', 64)
+    refused('make room', 'grant', '--key', home / 'mine.key', '--out', home / 'friend.key')
+    key = roles.save_key
+    monkeypatch.setattr(roles, 'write_synced', lambda path, data, *mode: Path(path).write_bytes(data) if 'new.key' in str(path) else full(path))
+    monkeypatch.setattr(cli, 'save_key', key)
+    refused('make room', 'index', home / 'photos', '--index', home / 'new', '--key', home / 'new.key', '--bits', 64)
+
+
+# What is refused: a damaged index
+
+def generation(home): return home / 'cloud' / json.loads((home / 'cloud' / MANIFEST).read_bytes())['generation']
+
+
+def spoil(path, how):
+    "Damage one file."
+    data = bytearray(path.read_bytes())
+    if how == 'missing': return path.unlink()
+    if how == 'truncated': del data[len(data) // 2:]
+    elif how == 'empty': data.clear()
+    elif how == 'longer': data += b'x'
+    else: data[{'first': 0, 'header': 12, 'middle': len(data) // 2, 'last': -1}[how]] ^= 4
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize('how', ['missing', 'truncated', 'empty', 'longer', 'first', 'header', 'middle', 'last'])
+@pytest.mark.parametrize('kind', ['tree', 'records', 'encoder', 'photos'])
+def test_every_damaged_file_is_noticed(kind, how, home, refused, run):
+    "Each file is checked by those who use it; `inspect --verify` checks all."
+    path = next(generation(home).glob(f'{kind}*'))
+    spoil(path, how)
+    refused(path.name, 'inspect', home / 'cloud', '--verify')
+    if kind == 'photos': refused('', 'fetch', *range(12), *at(home), '--out', home / 'found')
+    else:
+        for command in (['search', query(home)], ['ask', query(home), '--out', home / 'x'], ['fetch', 1, '--out', home / 'found']): refused(path.name, *command, *at(home))
+        refused(path.name, 'answer', home / 'request', '--index', home / 'cloud', '--out', home / 'x')
+
+
+@pytest.mark.parametrize('how', ['missing', 'truncated', 'middle'])
+@pytest.mark.parametrize('kind', ['tree', 'records', 'encoder', 'photos'])
+def test_damage_is_not_signed_by_the_next_change(kind, how, home, refused):
+    "A change that copies a damaged file into a new pack is refused, or the damage would look sound ever after."
+    path = next(generation(home).glob(f'{kind}*'))
+    spoil(path, how)
+    refused(path.name, 'remove', 'a/00.png', *at(home))
+
+
+def test_swapped_photographs(home, refused):
+    "Two sealed photographs of one size change places: the seals and the checksum notice."
+    path = next(generation(home).glob('photos*'))
+    pack = {k: v.copy() for k, v in load(path.read_bytes()).items()}
+    size = pack['start'][1]
+    pack['boxes'][:2 * size] = np.roll(pack['boxes'][:2 * size], size)
+    path.write_bytes(save(pack))
+    refused('cannot be opened', 'fetch', 0, *at(home), '--out', home / 'found')
+    refused('altered', 'inspect', home / 'cloud', '--verify')
+    refused('', 'search', query(home), *at(home), '--picture', home / 'x.png')
+
+
+def altered(home, field, value):
+    "Change one field of the manifest."
+    path = home / 'cloud' / MANIFEST
+    about = json.loads(path.read_bytes())
+    assert about[field] != value
+    path.write_text(json.dumps(about | {field: value}))
+
+
+@pytest.mark.parametrize('field', FIELDS)
+def test_every_field_of_the_manifest_is_signed(field, home, refused):
+    "With a key, whatever the manifest says instead is refused; in a process of its own, for numbers can crash compiled code."
+    wrong = []
+    manifest = (home / 'cloud' / MANIFEST).read_bytes()
+    for value in STRANGE:
+        (home / 'cloud' / MANIFEST).write_bytes(manifest)
+        if json.loads(manifest)[field] == value: continue
+        altered(home, field, value)
+        for command in (['inspect', home / 'cloud', '--key', home / 'mine.key'], ['remove', 'a/00.png', *at(home)]):
+            try: refused('', *command)
+            except AssertionError as error: wrong.append((value, command[0], str(error)[:200]))
+    assert not wrong, wrong
+
+
+CHILD = '''
+import io, json, os, sys
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from tree_privacy import cli
+from tree_privacy.roles import MANIFEST, Cloud
+home, field, changes = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
+path = home / 'cloud' / MANIFEST
+good = json.loads(path.read_bytes())
+Cloud(home / 'cloud')
+for value in changes:
+    if value == good.get(field): continue
+    path.write_text(json.dumps(good | {field: value} if value != 'missing' else {k: v for k, v in good.items() if k != field}))
+    for command in (['answer', f'{home}/request', '--index', f'{home}/cloud', '--out', f'{home}/x'], ['fetch', '1', '--index', f'{home}/cloud', '--key', f'{home}/mine.key', '--out', f'{home}/y'],
+                    ['inspect', f'{home}/cloud'], ['inspect', f'{home}/cloud', '--verify']):
+        said = io.StringIO()
+        pid = os.fork()
+        if not pid:
+            os.dup2(os.open(home / 'said', os.O_CREAT | os.O_TRUNC | os.O_WRONLY), 2)
+            os.dup2(2, 1)
+            os._exit(cli.main(command))
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if code not in (0, 2) or code == 0 and command[0] == 'fetch': print(value, command[0], code, (home / 'said').read_text()[-150:].strip())
+'''
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='this test forks')
+@pytest.mark.parametrize('field', FIELDS)
+def test_no_manifest_crashes_the_cloud(field, home):
+    "The cloud cannot check the owner's signature; it must end with a refusal all the same, not with a crash."
+    done = subprocess.run([sys.executable, '-c', CHILD, home, field, json.dumps([*STRANGE, 10 ** 6, 10 ** 30, 'missing'])], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert not done.stdout, done.stdout
+
+
+@pytest.mark.parametrize('text', [b'', b'{', b'[]', b'3', b'null', b'{}', b'\xff\xfe', b'[' * 100000, b'{"tree_privacy": "index"}', b'{"tree_privacy": "index", "format": 1}'])
+def test_manifests_that_are_none(text, home, refused):
+    (home / 'cloud' / MANIFEST).write_bytes(text)
+    for command in (['inspect', home / 'cloud'], ['search', query(home), *at(home)], ['add', home / 'photos', *at(home)], ['remove', 'a/00.png', *at(home)],
+                    ['index', home / 'photos', *at(home)], ['answer', home / 'request', '--index', home / 'cloud', '--out', home / 'x']): refused(MANIFEST if b'1' not in text and text != b'{"tree_privacy": "index"}' else '', *command)
+
+
+def test_truncated_manifest_and_newer_format(home, refused):
+    path = home / 'cloud' / MANIFEST
+    good = path.read_bytes()
+    for length in (1, 100, len(good) // 2, len(good) - 3):
+        path.write_bytes(good[:length])
+        refused('damaged', 'search', query(home), *at(home))
+    path.write_bytes(good)
+    altered(home, 'format', 2)
+    refused('upgrade', 'search', query(home), *at(home))
+
+
+def test_manifest_that_points_elsewhere(home, refused):
+    "Names in a manifest must not lead out of the index."
+    shutil.copytree(generation(home), home / 'elsewhere')
+    altered(home, 'generation', '../elsewhere')
+    refused('', 'answer', home / 'request', '--index', home / 'cloud', '--out', home / 'x')
+    refused('', 'inspect', home / 'cloud', '--verify')
+
+
+def test_an_old_index_put_back(home, refused, works):
+    "Whoever has seen version 2 notices version 1."
+    shutil.copytree(home / 'cloud', home / 'kept')
+    draw(home / 'more/new.png', 55)
+    works('add', home / 'more', *at(home))
+    shutil.rmtree(home / 'cloud'), (home / 'kept').rename(home / 'cloud')
+    for command in (['search', query(home)], ['add', home / 'more'], ['remove', 'a/00.png'], ['index', home / 'photos', '--bits', 64], ['fetch', 1, '--out', home / 'x'],
+                    ['ask', query(home), '--out', home / 'x']): refused('put an old one back', *command, *at(home))
+    refused('put an old one back', 'inspect', home / 'cloud', '--key', home / 'mine.key')
+
+
+@pytest.mark.parametrize('text', [b'', b'[]', b'3', b'{"a', b'{"a": "x"}', b'{"a": null}', b'{"a": 1e400}', b'[' * 100000, b'\xff'])
+def test_damaged_memory_of_versions(text, home, refused):
+    (home / 'mine.key.seen').write_bytes(text)
+    for command in (['search', query(home)], ['remove', 'a/00.png']): refused('.seen', *command, *at(home))
+
+
+# What is refused: requests and replies
+
+def summed(body):
+    "A message with a right checksum around any body."
+    return b'TREE\x01' + hashlib.sha256(body).digest()[:16] + body
+
+
+def lengths(data):
+    "Lengths of every class: in the frame, in the header's length, in the header, in the arrays."
+    header = 29 + struct.unpack('<Q', data[21:29])[0]
+    return sorted({0, 1, 4, 5, 20, 21, 22, 28, 29, 30, header - 1, header, header + 1, len(data) // 2, len(data) - 1, *range(31, len(data), 97)})
+
+
+@pytest.fixture
+def feed(home, run, works):
+    "Give bytes to `answer` or `read`: they are refused, or the results are those of the sound message."
+    good = json.loads(works('read', home / 'reply', '--key', home / 'mine.key', '--json')[0])
+    def call(kind, data):
+        (home / 'fed').write_bytes(data)
+        if kind == 'request': code, out, err = run('answer', home / 'fed', '--index', home / 'cloud', '--out', home / 'fed-reply')
+        else: code, out, err = run('read', home / 'fed', '--key', home / 'mine.key', '--json')
+        if code:
+            refusal(code, out, err, '')
+            return not (home / 'fed-reply').exists()
+        if kind == 'request':
+            code, out, err = run('read', home / 'fed-reply', '--key', home / 'mine.key', '--json')
+            (home / 'fed-reply').unlink()
+            if code: return refusal(code, out, err, '') is None
+        again = json.loads(out)
+        assert (again['results'], again['query']) == (good['results'], good['query']), 'a wrong result without a word'
+        return False
+    return call
+
+
+@pytest.mark.parametrize('kind', ['request', 'reply'])
+def test_messages_cut_short_or_flipped(kind, home, feed):
+    "The checksum refuses every one of them."
+    data, dice = (home / kind).read_bytes(), random.Random(0)
+    for n in lengths(data): assert feed(kind, data[:n]), n
+    for i in [*range(22), *(dice.randrange(len(data)) for _ in range(60))]:
+        assert feed(kind, data[:i] + bytes([data[i] ^ 1 << dice.randrange(8)]) + data[i + 1:]), i
+    assert feed(kind, data + b'x')
+
+
+@pytest.mark.parametrize('kind', ['request', 'reply'])
+def test_messages_cut_short_or_flipped_by_somebody_who_can_count(kind, home, feed):
+    "With a checksum that fits: never a crash, never a wrong result."
+    body, dice = (home / kind).read_bytes()[21:], random.Random(1)
+    header, wrong = 8 + struct.unpack('<Q', body[:8])[0], []
+    changed = [body[:n - 21] for n in lengths((home / kind).read_bytes()) if n > 21]
+    changed += [body[:i] + bytes([body[i] ^ 1 << dice.randrange(8)]) + body[i + 1:] for i in [*range(0, header, 4), *(dice.randrange(header, len(body)) for _ in range(60))]]
+    for data in changed:
+        try: feed(kind, summed(data))
+        except AssertionError as error: wrong.append(str(error).splitlines()[0][:200])
+    assert not wrong, sorted(set(wrong))
+
+
+def strange_messages(data):
+    "A message with every header value and every array replaced by strange ones."
+    sound = read_message(data, 'search found')
+    for name in set(sound.header) - {'kind'}:
+        for value in [*STRANGE, 10 ** 30, True, 'zz' * 8, 'missing']:
+            header = {k: v for k, v in (sound.header | {name: value}).items() if (k, v) != (name, 'missing')}
+            yield f'{name}={value}', message(sound.header['kind'], {k: v for k, v in header.items() if k != 'kind'}, sound.arrays)
+    for name, a in sound.arrays.items():
+        others = dict(missing=None, none=a[:0], half=a[:len(a) // 2], double=np.concatenate([a, a]), flat=a.reshape(-1)[:1], scalar=np.array(a.flat[0]), zero=a * 0,
+                      float=a.astype(np.float32), byte=a.astype(np.int8), backwards=a[::-1], huge=np.full_like(a, 1e300 if a.dtype.kind == 'f' else np.iinfo(a.dtype).max))
+        for how, other in others.items():
+            yield f'{name}: {how}', message(sound.header['kind'], {k: v for k, v in sound.header.items() if k != 'kind'},
+                                           {k: v for k, v in (sound.arrays | {name: other}).items() if v is not None})
+
+
+@pytest.mark.parametrize('kind', ['request', 'reply'])
+def test_messages_with_strange_values(kind, home, feed):
+    "Whatever a stranger writes into a message that is otherwise sound."
+    wrong = []
+    for what, data in strange_messages((home / kind).read_bytes()):
+        try: feed(kind, data)
+        except AssertionError as error: wrong.append(f'{what}: {str(error).splitlines()[0][:150]}')
+    assert not wrong, '\n'.join(wrong)
+
+
+def test_messages_that_are_others(home, refused):
+    refused('search message', 'read', home / 'request', '--key', home / 'mine.key')
+    refused('found message', 'answer', home / 'reply', '--index', home / 'cloud', '--out', home / 'x')
+    (home / 'newer').write_bytes(b'TREE\x02' + (home / 'request').read_bytes()[5:])
+    refused('newer format', 'answer', home / 'newer', '--index', home / 'cloud', '--out', home / 'x')
+    refused('no message', 'answer', home / 'mine.key', '--index', home / 'cloud', '--out', home / 'x')
+    refused('no request', 'answer', home / 'missing', '--index', home / 'cloud', '--out', home / 'x')
+    refused('no reply', 'read', home / 'photos', '--key', home / 'mine.key')
+
+
+def test_a_request_for_a_version_that_is_gone(home, refused, works):
+    works('remove', 'b/01.png', *at(home))
+    refused('ask again', 'answer', home / 'request', '--index', home / 'cloud', '--out', home / 'x')
+
+
+# Two at a time
+
+def test_two_adds_at_once(home, works):
+    "Two processes add at the same time: each succeeds or is refused in a line, and what was added is there."
+    draw(home / 'one/one.png', 70), draw(home / 'two/two.png', 71)
+    command = Path(sys.executable).with_name('tree-privacy')
+    both = {name: subprocess.Popen([command, 'add', home / name, *map(str, at(home))], stdout=-1, stderr=-1, text=True) for name in ('one', 'two')}
+    said = {name: (process.communicate()[1], process.returncode) for name, process in both.items()}
+    there = {r['photo'] for r in found(works, query(home), *at(home))}
+    for name, (err, code) in said.items():
+        assert code in (0, 2) and 'Traceback' not in err and (f'{name}.png' in there) == (code == 0), err
+    assert len(there) == 12 + [code for _, code in said.values()].count(0) > 12
+    works('inspect', home / 'cloud', '--verify', '--key', home / 'mine.key')

@@ -1,0 +1,586 @@
+"Properties of codes, trees, walks, the random-matrix lock and messages, on random inputs and against brute force."
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings, strategies as st
+
+from tree_privacy.codes import hamming, pack, signs
+from tree_privacy.data import InputError, from_arrays
+from tree_privacy.random_matrix import MatrixKey, distances
+from tree_privacy.retrieval import PlainIndex, bootstrap, exhaustive, exhaustive_search, measure, radius, recall, walk
+from tree_privacy.roles import (Cloud, Owner, OwnerKey, SealError, Sealer, User, hello, message, node_order, open_record, power_of_two,
+                                read_message, seal_records, stepped)
+from tree_privacy.tree import GRID, MergeTree, purity
+
+seeds = st.integers(0, 2**32 - 1)
+rules = st.sampled_from(['original', 'checked', 'tagged'])
+branchings = st.sampled_from([2, 4, 8, 16])
+
+
+def few(examples): return settings(deadline=None, max_examples=examples)
+
+
+def crowded(rng, n, width, kinds, flips):
+    "n codes around a few centres: many are equal, many distances tie."
+    codes = rng.integers(0, 256, (kinds, width), np.uint8)[rng.integers(0, kinds, n)]
+    for i in np.flatnonzero(rng.random(n) < flips): codes[i, rng.integers(width)] ^= 1 << rng.integers(8)
+    return codes
+
+
+@st.composite
+def collections(draw, most=60, widths=st.integers(1, 8)):
+    "Codes, tags and a generator that made them."
+    rng = np.random.default_rng(draw(seeds))
+    n, width = draw(st.integers(1, most)), draw(widths)
+    codes = crowded(rng, n, width, draw(st.integers(1, 20)), draw(st.sampled_from([0, .3, .9])))
+    tags = [draw(st.sampled_from(['a', 'b', None])) for _ in range(min(n, 5))] * n
+    return SimpleNamespace(codes=codes, tags=tags[:n], rng=rng, n=n, bits=8*width)
+
+
+def fitted(c, rule, branching, codes=None, tags=None):
+    "A tree of a collection; tags are given only to the rule that wants them."
+    codes, tags = (c.codes, c.tags) if codes is None else (codes, tags)
+    return MergeTree(rule, branching=branching).fit(codes, tags if rule == 'tagged' else None)
+
+
+def a_query(c):
+    "A packed code: half of the time one of the collection, perhaps with one bit changed."
+    if c.rng.random() < .5: return c.rng.integers(0, 256, c.bits//8).astype(np.uint8)
+    code = c.codes[c.rng.integers(c.n)].copy()
+    if c.rng.random() < .5: code[c.rng.integers(len(code))] ^= 1 << c.rng.integers(8)
+    return code
+
+
+# Codes
+
+@few(60)
+@given(seeds, st.integers(1, 20), st.integers(1, 20), st.integers(1, 33))
+def test_codes_against_brute_force(seed, m, n, width):
+    "Packing, signs and Hamming distances agree with bits counted one by one, also where codes fill no whole word."
+    rng = np.random.default_rng(seed)
+    a, b = rng.random((m, 8*width)) < .5, rng.random((n, 8*width)) < .5
+    assert pack(a).shape == (m, width) and (signs(pack(a)) == np.where(a, 1, -1)).all()
+    assert [int(x) for x in pack(a)[0]] == [int(''.join('01'[int(v)] for v in a[0, 8*i:8*i + 8]), 2) for i in range(width)]
+    apart = [[sum(x != y for x, y in zip(p, q)) for q in b.tolist()] for p in a.tolist()]
+    assert hamming(pack(a), pack(b)).tolist() == apart
+    squares = ((signs(pack(a))[:, None] - signs(pack(b))) ** 2).sum(2)
+    assert (squares == 4*np.array(apart)).all()
+
+
+@few(30)
+@given(seeds, st.integers(1, 12), st.integers(1, 12))
+def test_hamming_is_a_distance(seed, n, width):
+    "Symmetric, nought for equal codes alone, and no way round is shorter."
+    codes = crowded(np.random.default_rng(seed), n, width, 4, .5)
+    h = hamming(codes, codes)
+    assert (h == h.T).all() and ((h == 0) == (codes[:, None] == codes).all(2)).all()
+    assert (h[:, None] <= h[:, :, None] + h[None]).all()
+
+
+def test_hamming_refuses_other_lengths():
+    with pytest.raises(InputError, match='same encoder'): hamming(np.zeros((1, 4), np.uint8), np.zeros((1, 8), np.uint8))
+
+
+# Trees
+
+def below(tree, node):
+    "The leaves under a node, each as often as a way down reaches it."
+    if node < tree.n_leaves_: return [node]
+    return [leaf for c in tree.children_[node - tree.n_leaves_] if c >= 0 for leaf in below(tree, c)]
+
+
+def check_shape(tree):
+    "Links, sizes and heights of a tree fit each other."
+    n, nodes = tree.n_leaves_, len(tree.size_)
+    assert sorted(below(tree, nodes - 1)) == list(range(n)), 'each leaf is reached from the root exactly once'
+    assert len(tree.parent_) == len(tree.height_) == len(tree.feature_) == nodes == n + len(tree.children_)
+    assert (tree.size_[:n] == np.bincount(tree.leaf_, minlength=n)).all() and (tree.height_[:n] == 0).all()
+    assert tree.parent_[-1] == -1 and (tree.parent_[:-1] >= n).all()
+    for i, row in enumerate(tree.children_, n):
+        row = row[row >= 0]
+        assert len(row) >= 2 and len(set(row)) == len(row) and (tree.parent_[row] == i).all()
+        assert tree.size_[i] == tree.size_[row].sum() and tree.height_[i] == tree.height_[row].max() + 1
+        assert sorted(np.flatnonzero(tree.parent_ == i)) == sorted(row)
+
+
+def check_features(tree, codes):
+    "Every node's feature is the mean of the photographs below it."
+    points = signs(codes)
+    for node in range(len(tree.size_)):
+        members = np.isin(tree.leaf_, below(tree, node))
+        assert tree.size_[node] == members.sum()
+        np.testing.assert_allclose(tree.feature_[node], points[members].astype(float).mean(0), atol=1e-6)
+
+
+@few(60)
+@given(collections(), rules, branchings)
+def test_tree(c, rule, branching):
+    "Shape, sizes and features hold for every rule and branching, also with equal codes; equal codes share a leaf."
+    tree = fitted(c, rule, branching)
+    check_shape(tree)
+    check_features(tree, c.codes)
+    same = (c.codes[:, None] == c.codes).all(2)
+    assert ((tree.leaf_[:, None] == tree.leaf_) == same).all() and tree.n_leaves_ == len(np.unique(c.codes, axis=0))
+    if branching == 2: assert len(tree.children_) == tree.n_leaves_ - 1
+
+
+@few(40)
+@given(collections(), rules, branchings)
+def test_tree_does_not_depend_on_the_order(c, rule, branching):
+    "Shuffled photographs give the same tree, and the same input the same bytes."
+    order = c.rng.permutation(c.n)
+    one, same = fitted(c, rule, branching), fitted(c, rule, branching)
+    other = fitted(c, rule, branching, c.codes[order], [c.tags[i] for i in order])
+    for name in ('children_', 'parent_', 'feature_', 'size_', 'height_'):
+        assert getattr(one, name).tobytes() == getattr(same, name).tobytes() == getattr(other, name).tobytes(), name
+    assert (one.leaf_[order] == other.leaf_).all() and (one.leaf_ == same.leaf_).all()
+
+
+@few(40)
+@given(collections(), rules, branchings)
+def test_renumbered(c, rule, branching):
+    "New numbers keep the structure: shape, features, and who is below whom."
+    tree = fitted(c, rule, branching)
+    order = node_order(tree)
+    new = tree.renumbered(order)
+    check_shape(new)
+    check_features(new, c.codes)
+    number = np.argsort(order)
+    for node in range(len(order)): assert sorted(number[below(tree, node)]) == sorted(below(new, number[node]))
+    assert (new.vectors() == tree.vectors()[order]).all()
+
+
+@few(20)
+@given(collections(most=20), branchings)
+def test_renumbered_refuses(c, branching):
+    "An order that moves the root, or that is too short, is refused."
+    tree = fitted(c, 'checked', branching)
+    assume(tree.n_leaves_ > 1)
+    order = np.arange(len(tree.size_))
+    for wrong in (order[::-1], order[:-1], np.zeros_like(order)):
+        with pytest.raises(InputError, match='no renumbering'): tree.renumbered(wrong)
+
+
+@few(30)
+@given(collections(), rules, branchings)
+def test_vectors_lie_on_the_grid(c, rule, branching):
+    "Searched vectors are multiples of 1 / 64, within half a step of the features, and exact for leaves."
+    tree = fitted(c, rule, branching)
+    v = tree.vectors()
+    assert (v*GRID == np.round(v*GRID)).all() and np.abs(v[:, :-1] - tree.feature_).max() <= .5/GRID + 1e-6
+    assert np.abs(-2*v[:, -1] - (v[:, :-1] ** 2).sum(1)).max() <= 1/GRID
+    assert (v[:tree.n_leaves_, -1] == -c.bits/2).all() and (np.abs(v[:tree.n_leaves_, :-1]) == 1).all()
+
+
+@few(30)
+@given(collections(), rules, branchings)
+def test_purity(c, rule, branching):
+    "The share of the commonest label below each node, counted by hand."
+    tree, labels = fitted(c, rule, branching), np.array([str(t) for t in c.tags])
+    kind, share = purity(tree, labels)
+    for node in range(len(tree.size_)):
+        members = list(labels[np.isin(tree.leaf_, below(tree, node))])
+        assert members.count(kind[node]) == max(map(members.count, members))
+        assert share[node] == pytest.approx(members.count(kind[node])/len(members))
+
+
+# Walks
+
+def nearest(c, query):
+    "All (distance, id) in the order in which results come."
+    return sorted((int(np.unpackbits(query ^ code).sum()), i) for i, code in enumerate(c.codes))
+
+
+def scored(tree, followed):
+    "The nodes whose scores a walk computes when it follows these."
+    return [int(x) for f in followed for x in tree.children_[f - tree.n_leaves_] if x >= 0]
+
+
+@few(60)
+@given(collections(), rules, branchings, st.integers(1, 70))
+def test_following_all_nodes_is_exhaustive(c, rule, branching, k):
+    "With as many nodes as leaves a walk gives what comparing with everything gives."
+    index, query = PlainIndex(fitted(c, rule, branching)), a_query(c)
+    ids, apart = exhaustive(c.codes, query, k)
+    assert list(zip(apart, ids)) == nearest(c, query)[:k]
+    for fill in (True, False):
+        found = index.search(query, k, index.tree.n_leaves_, fill)
+        assert found.ids.tolist() == ids.tolist() and found.distances.tolist() == apart.tolist()
+
+
+@few(80)
+@given(collections(), rules, branchings, st.integers(1, 70), st.integers(1, 6), st.booleans())
+def test_results_of_a_walk(c, rule, branching, k, nodes, fill):
+    "Results have their true distances and are sorted, ties by id; nothing comes twice; `fill` gives as many as there are."
+    index, query = PlainIndex(fitted(c, rule, branching)), a_query(c)
+    found = index.search(query, k, nodes, fill)
+    pairs = list(zip(found.distances.tolist(), found.ids.tolist()))
+    assert set(pairs) <= set(nearest(c, query)) and pairs == sorted(set(pairs)) and 1 <= len(pairs) <= k
+    if fill: assert len(pairs) == min(k, c.n)
+
+
+@few(60)
+@given(collections(), rules, branchings, st.integers(1, 70), st.integers(1, 6), st.booleans())
+def test_visits(c, rule, branching, k, nodes, fill):
+    "No node is scored or followed twice, and `visits` counts the scored ones."
+    index = PlainIndex(fitted(c, rule, branching))
+    found, total = index.search(a_query(c), k, nodes, fill), len(index.tree.size_)
+    if total == 1: assert found.visits == 1 and not len(found.followed)
+    else:
+        seen = scored(index.tree, found.followed)
+        assert found.visits == len(seen) == len(set(seen)) < total and len(set(found.followed)) == len(found.followed)
+        assert found.followed[0] == total - 1 and set(found.followed[1:].tolist()) <= set(seen)
+
+
+@few(60)
+@given(collections(), rules, branchings, st.integers(1, 70), st.integers(1, 6))
+def test_filling_goes_on_where_the_short_walk_ends(c, rule, branching, k, nodes):
+    "A walk that fills up follows first what the short one follows, and its results are nowhere farther."
+    index, query = PlainIndex(fitted(c, rule, branching)), a_query(c)
+    short, long = index.search(query, k, nodes, False), index.search(query, k, nodes, True)
+    assert long.followed[:len(short.followed)].tolist() == short.followed.tolist()
+    assert (long.distances[:len(short.distances)] <= short.distances).all() and len(short.ids) <= len(long.ids)
+
+
+def level_by_level(tree, query, nodes):
+    "The short walk, written with sorted lists: the nodes that it follows."
+    score = tree.vectors() @ np.append(signs(query), 1)
+    level, followed = [len(tree.size_) - 1] if len(tree.size_) > 1 else [], []
+    while level:
+        followed += level
+        inner = [x for x in scored(tree, level) if x >= tree.n_leaves_]
+        level = sorted(inner, key=lambda x: (-score[x], x))[:nodes]
+    return followed
+
+
+@few(60)
+@given(collections(), rules, branchings, st.integers(1, 70), st.integers(1, 6))
+def test_walk_against_sorted_lists(c, rule, branching, k, nodes):
+    "The compiled walk follows the best nodes of each level in their order, and reports the best leaves below them."
+    index, query = PlainIndex(fitted(c, rule, branching)), a_query(c)
+    found = index.search(query, k, nodes, False)
+    followed = level_by_level(index.tree, query, nodes)
+    assert found.followed.tolist() == followed
+    leaves = {x for x in scored(index.tree, followed) if x < index.tree.n_leaves_} or {0}
+    wanted = [(h, i) for h, i in nearest(c, query) if index.tree.leaf_[i] in leaves][:k]
+    assert list(zip(found.distances, found.ids)) == wanted
+
+
+@pytest.mark.parametrize('k, nodes', [(0, 1), (1, 0), (-3, 2)])
+def test_walk_refuses(k, nodes):
+    index = PlainIndex(MergeTree().fit(np.arange(5, dtype=np.uint8)[:, None]))
+    with pytest.raises(InputError, match='wanted 1 or more'): index.search(np.zeros(1, np.uint8), k, nodes)
+
+
+# The random-matrix lock
+
+def encrypted(key, tree):
+    "What a cloud holds of a tree: stored ciphertexts, and the bound with the longest one."
+    table, epsilon = key.store(key.encrypt_nodes(tree.vectors()))
+    return table, epsilon*np.linalg.norm(table.astype(float), axis=1).max()
+
+
+def both_walks(tree, table, unit, key, query, k, nodes, fill):
+    "The plain and the encrypted walk for one query, the trapdoor, and r."
+    trapdoor, r = key.encrypt_query(query)
+    plain = walk(tree.children_, tree.n_leaves_, tree.vectors(), np.append(signs(query), 1), k, nodes, 0., fill)
+    hidden = walk(tree.children_, tree.n_leaves_, table, trapdoor, k, nodes, 2*unit*np.linalg.norm(trapdoor), fill)
+    return plain, hidden, trapdoor, r
+
+
+@few(60)
+@given(collections(widths=st.sampled_from([1, 4, 8, 16, 32])), rules, branchings, st.sampled_from(['basic', 'split']),
+       st.integers(1, 70), st.integers(1, 6), st.booleans())
+def test_encrypted_walk_is_the_plain_walk(c, rule, branching, form, k, nodes, fill):
+    "Both follow the same nodes in the same order and end at the same leaves; the user reads the exact distances."
+    tree, key = fitted(c, rule, branching), MatrixKey.generate(c.bits, form=form)
+    tree = tree.renumbered(node_order(tree))
+    table, unit = encrypted(key, tree)
+    for query in (a_query(c), a_query(c)):
+        plain, hidden, _, r = both_walks(tree, table, unit, key, query, k, nodes, fill)
+        assert plain.followed.tolist() == hidden.followed.tolist() and plain.visits == hidden.visits
+        assert plain.leaves.tolist() == hidden.leaves.tolist()
+        first = [int(np.flatnonzero(tree.leaf_ == leaf)[0]) for leaf in plain.leaves]
+        assert distances(hidden.scores, r, c.bits).tolist() == hamming(query[None], c.codes[first])[0].tolist()
+
+
+@few(40)
+@given(collections(widths=st.sampled_from([1, 4, 8, 16, 32])), st.sampled_from(['basic', 'split']),
+       st.sampled_from([1., 16., 1e3, 1e5, 1e7, 1e11]), st.sampled_from([0., 1., 8.]))
+def test_stored_ciphertexts_keep_the_bound(c, form, condition, noise):
+    "In the type that `store` picks every score is within its bound, and twice two bounds stay under a step of the grid."
+    tree, key = fitted(c, 'checked', 8), MatrixKey.generate(c.bits, form=form, condition=condition, noise=noise)
+    exact = key.encrypt_nodes(tree.vectors())
+    try: table, epsilon = key.store(exact)
+    except InputError: return assert_nothing_would_do(key, exact)
+    assert (table == exact.astype(table.dtype)).all() and table.dtype in (np.float32, np.float64) and epsilon == key.epsilon(table.dtype)
+    lengths = np.linalg.norm(table.astype(float), axis=1)
+    for query in (a_query(c), a_query(c)):
+        trapdoor, r = key.encrypt_query(query)
+        error = np.abs(table @ trapdoor - r*(tree.vectors() @ np.append(signs(query), 1)))
+        assert (error <= epsilon*lengths*np.linalg.norm(trapdoor)).all()
+        assert 4*epsilon*lengths.max()*np.linalg.norm(trapdoor) < 1.001*r/GRID
+
+
+def assert_nothing_would_do(key, exact):
+    "`store` may refuse only where a trapdoor of r = 1 could move a score in double precision by a quarter of a step."
+    most = np.sqrt(2)*(1 + key.noise)*np.sqrt(key.condition*(key.bits + 1))*np.linalg.norm(exact, axis=1).max()
+    assert 4*key.epsilon(np.float64)*most >= 1/GRID
+
+
+def test_double_precision_is_taken_only_where_single_is_too_coarse():
+    "Well conditioned short codes are stored as float32, badly conditioned ones as float64, hopeless ones not at all."
+    tree = MergeTree().fit(np.arange(40, dtype=np.uint8).reshape(-1, 4))
+    kinds = {}
+    for condition in (1., 1e4):
+        key = MatrixKey.generate(32, condition=condition)
+        kinds[condition] = key.store(key.encrypt_nodes(tree.vectors()))[0].dtype
+    assert kinds == {1.: np.float32, 1e4: np.float64}
+    key = MatrixKey.generate(32, condition=1e14)
+    with pytest.raises(InputError, match='too large for double precision'): key.store(key.encrypt_nodes(tree.vectors()))
+
+
+@pytest.mark.parametrize('form', ['basic', 'split'])
+def test_trapdoors_never_repeat(form):
+    "The same question twice gives other trapdoors, also up to a factor when there are shares."
+    key, code = MatrixKey.generate(32, form=form), np.zeros(4, np.uint8)
+    made = [key.encrypt_query(code) for _ in range(300)]
+    assert len({t.tobytes() for t, _ in made}) == len({r for _, r in made}) == 300
+    assert all(1 <= r <= 2**16 for _, r in made)
+    if form == 'split': assert len({(t/r).round(9).tobytes() for t, r in made}) == 300
+
+
+def clustered(rng, n, width, kinds=40, flip=.06):
+    "Codes in clusters, with few equal ones."
+    centres = rng.random((kinds, 8*width)) < .5
+    return pack(centres[rng.integers(0, kinds, n)] ^ (rng.random((n, 8*width)) < flip))
+
+
+def near_duplicates(rng, codes, m):
+    "m queries: codes of the collection with none to three bits changed."
+    queries = codes[rng.integers(0, len(codes), m)].copy()
+    for q in queries:
+        for _ in range(rng.integers(4)): q[rng.integers(len(q))] ^= 1 << rng.integers(8)
+    return queries
+
+
+@pytest.mark.parametrize('form', ['basic', 'split'])
+@pytest.mark.parametrize('bits', [32, 128, 256])
+def test_a_thousand_queries(bits, form):
+    "On a larger tree the encrypted walk reaches the same leaves as the plain one, with the same distances, for 1,000 queries."
+    rng = np.random.default_rng(bits)
+    codes = clustered(rng, 1500, bits//8)
+    tree, key = MergeTree().fit(codes), MatrixKey.generate(bits, form=form)
+    tree, first = tree.renumbered(node_order(tree)), np.argsort(tree.leaf_, kind='stable')
+    (table, unit), plain_table = encrypted(key, tree), tree.vectors()
+    leaf_code = np.zeros((tree.n_leaves_, bits//8), np.uint8)
+    leaf_code[tree.leaf_] = codes
+    for i, query in enumerate(near_duplicates(rng, codes, 1000)):
+        trapdoor, r = key.encrypt_query(query)
+        nodes, fill = 1 + i % 4, i % 2 == 0
+        plain = walk(tree.children_, tree.n_leaves_, plain_table, np.append(signs(query), 1), 10, nodes, 0., fill)
+        hidden = walk(tree.children_, tree.n_leaves_, table, trapdoor, 10, nodes, 2*unit*np.linalg.norm(trapdoor), fill)
+        assert plain.leaves.tolist() == hidden.leaves.tolist() and plain.followed.tolist() == hidden.followed.tolist()
+        assert (distances(hidden.scores, r, bits) == hamming(query[None], leaf_code[plain.leaves])[0]).all()
+
+
+def nothing_to_see(n):
+    "n pictures of one pixel."
+    return from_arrays(np.zeros((n, 1, 1), np.uint8), None, 'picture')
+
+
+def ask(user, cloud, code, **options):
+    "The whole conversation of one search."
+    s = user.query(code, **options)
+    while s.request is not None: s.receive(cloud.answer(s.request))
+    return s
+
+
+@pytest.mark.parametrize('form', ['basic', 'split'])
+def test_a_thousand_queries_through_messages(tmp_path, form):
+    "Owner, cloud and user together give the ids of the plain search, in the same order, for 1,000 queries at 64 bits."
+    rng = np.random.default_rng(64)
+    codes, key = clustered(rng, 1500, 8), OwnerKey.generate()
+    made = Owner(key).create(tmp_path/'index', nothing_to_see(1500), codes, b'encoder', photos='none', form=form)
+    plain, cloud = PlainIndex(made.tree, made.ids), Cloud(tmp_path/'index')
+    user = User(key.grant(), cloud.answer(hello()))
+    for i, query in enumerate(near_duplicates(rng, codes, 1000)):
+        options = dict(k=1 + i % 15, nodes=1 + i % 4, fill=i % 2 == 0)
+        s, wanted = ask(user, cloud, query, **options), plain.search(query, **options)
+        assert [r.id for r in s.result] == wanted.ids.tolist() and [r.distance for r in s.result] == wanted.distances.tolist()
+        assert s.visits == wanted.visits
+
+
+@few(12)
+@given(collections(most=30, widths=st.sampled_from([1, 2, 4, 8])), st.sampled_from(['original', 'checked']), st.sampled_from(['basic', 'split']),
+       st.integers(1, 40), st.integers(1, 4), st.booleans())
+def test_small_collections_through_messages(tmp_path_factory, c, rule, form, k, nodes, fill):
+    "One photograph, equal photographs, short codes: the messages give what the plain search gives, and the right names."
+    folder, key = tmp_path_factory.mktemp('small')/'index', OwnerKey.generate()
+    made = Owner(key).create(folder, nothing_to_see(c.n), c.codes, b'encoder', photos='none', rule=rule, form=form)
+    cloud, query = Cloud(folder), a_query(c)
+    s = ask(User(key.grant(), cloud.answer(hello())), cloud, query, k=k, nodes=nodes, fill=fill)
+    wanted, place = PlainIndex(made.tree, made.ids).search(query, k, nodes, fill), {int(i): at for at, i in enumerate(made.ids)}
+    assert [(r.id, r.distance) for r in s.result] == list(zip(wanted.ids, wanted.distances))
+    assert [r.name for r in s.result] == [f'picture-{place[r.id]:05}' for r in s.result]
+
+
+@few(40)
+@given(seeds, st.integers(8, 256), st.floats(1, 2**16))
+def test_distances(seed, bits, r):
+    "Scores give their Hamming distances, and scores between two distances, infinite or missing ones are refused."
+    h = np.random.default_rng(seed).integers(0, bits + 1, 20)
+    scores = r*(bits/2 - 2*h)
+    assert (distances(scores, r, bits) == h).all()
+    for wrong in (scores + r, scores*np.nan, scores - 2*r*(bits + 1), scores + 2*r*(bits + 1), np.full(20, np.inf)):
+        with pytest.raises(InputError, match='no Hamming distance'): distances(wrong, r, bits)
+
+
+# Measures
+
+@few(60)
+@given(collections(most=25), st.integers(1, 30))
+def test_radius_and_recall(c, k):
+    "The k-th smallest distance, and the share of k results that are as near, counted by hand."
+    queries = np.stack([a_query(c) for _ in range(3)])
+    near = radius(c.codes, queries, k)
+    for query, r in zip(queries, near):
+        apart = [h for h, _ in nearest(c, query)]
+        assert r == apart[min(k, c.n) - 1]
+        found = c.rng.permutation(apart)[:c.rng.integers(1, c.n + 1)]
+        assert recall(found, r, k) == sum(h <= r for h in found[:k])/k
+        assert recall(apart[:k], r, min(k, c.n)) == 1
+
+
+@few(30)
+@given(collections(most=25), st.integers(1, 4))
+def test_measure(c, nodes):
+    "Accuracy, recall and visits of each query agree with looking at each result; exhaustive search has recall 1."
+    labels, queries = [str(i % 3) for i in range(c.n)], np.stack([a_query(c) for _ in range(4)])
+    asked, near, index = ['0', '1', '2', '0'], radius(c.codes, queries), PlainIndex(fitted(c, 'checked', 4))
+    got = measure(lambda q: index.search(q, nodes=nodes), labels, queries, asked, near)
+    for i, query in enumerate(queries):
+        found, best = index.search(query, nodes=nodes), nearest(c, query)[:10]
+        assert got['accuracy'][i] == (labels[found.ids[0]] == asked[i]) and got['visits'][i] == found.visits
+        assert got['recall_10'][i] == pytest.approx(sum(h <= best[-1][0] for h in found.distances)/len(best))
+    whole = measure(exhaustive_search(c.codes), labels, queries, asked, near)
+    assert (whole['recall_10'] == 1).all() and (whole['visits'] == c.n).all()
+
+
+@few(20)
+@given(seeds, st.integers(1, 4), st.integers(1, 6))
+def test_bootstrap(seed, draws, queries):
+    "The mean is the mean, the interval lies within the values and is the quantiles of redrawn means, the same for the same seed."
+    values = np.random.default_rng(seed).random((draws, queries))
+    got = bootstrap(values, 3, 200)
+    assert got == bootstrap(values, 3, 200) and got['mean'] == round(values.mean(), 4)
+    assert values.min() - 1e-4 <= got['low'] <= got['high'] <= values.max() + 1e-4
+    constant = bootstrap(np.full((draws, queries), .25), seed % 100, 50)
+    assert constant == dict(mean=.25, low=.25, high=.25)
+
+
+def test_bootstrap_against_all_redraws():
+    "One draw of two queries, 0 and 1, has the redrawn means 0, 1/2, 1/2, 1: the interval is everything, its inside is half of the redraws."
+    got = bootstrap(np.array([[0., 1.]]), 0, 4000)
+    assert got == dict(mean=.5, low=0, high=1)
+    many = bootstrap(np.tile([0., 1.], 200)[None], 0, 4000)
+    assert abs(many['low'] - (.5 - 1.96*.5/20)) < .01 and abs(many['high'] - (.5 + 1.96*.5/20)) < .01
+
+
+# Messages and seals
+
+values = st.recursive(st.none() | st.booleans() | st.integers(-2**53, 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+                      lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3), max_leaves=6)
+headers = st.dictionaries(st.text(max_size=8).filter(lambda k: k != 'kind'), values, max_size=4)
+
+
+@st.composite
+def named_arrays(draw):
+    "A few arrays of various types and shapes, empty ones included."
+    rng = np.random.default_rng(draw(seeds))
+    shapes = draw(st.lists(st.lists(st.integers(0, 4), min_size=1, max_size=3), max_size=3))
+    kinds = [draw(st.sampled_from([np.uint8, np.int32, np.int64, np.float32, np.float64])) for _ in shapes]
+    return {f'array {i}': (rng.random(s)*200).astype(k) for i, (s, k) in enumerate(zip(shapes, kinds))}
+
+
+@few(60)
+@given(headers, named_arrays())
+def test_messages_come_back(header, arrays):
+    "Header, kind and arrays survive, with their types and shapes."
+    got = read_message(message('found', header, arrays), 'found photos')
+    assert got.header == dict(header, kind='found') and got.arrays.keys() == arrays.keys()
+    for name, a in arrays.items(): assert (got.arrays[name] == a).all() and got.arrays[name].dtype == a.dtype and got.arrays[name].shape == a.shape
+
+
+@few(80)
+@given(headers, named_arrays(), st.data())
+def test_damaged_messages_are_refused(header, arrays, data):
+    "A flipped bit, a cut, something appended, or another kind: always the package's own error."
+    whole = message('found', header, arrays)
+    at, bit = data.draw(st.integers(0, len(whole) - 1)), data.draw(st.integers(0, 7))
+    flipped = whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1:]
+    for wrong in (whole[:at], whole + b'x', data.draw(st.binary(max_size=60))) + ((flipped,) if at != 4 else ()):
+        with pytest.raises(InputError): read_message(wrong, 'found')
+    with pytest.raises(InputError, match='is a found message'): read_message(whole, 'hello search')
+
+
+@few(60)
+@given(st.binary(max_size=200), st.integers(0, 300), st.sampled_from(['record', 'photo', 'token']), st.integers(0, 2**40), st.integers(1, 10**6))
+def test_seals_come_back(data, size, kind, number, version):
+    "What was sealed is opened, whatever the padding; boxes of one size class are equally long."
+    sealer = Sealer(OwnerKey.generate(), '00'*8)
+    if size and len(data) > size:
+        with pytest.raises(InputError, match=f'wanted {size} or fewer'): sealer.seal(kind, number, version, data, size)
+    else:
+        box = sealer.seal(kind, number, version, data, size)
+        assert sealer.open(kind, number, version, box) == data and len(box) == max(size, len(data)) + 36
+        assert box != sealer.seal(kind, number, version, data, size)
+
+
+@few(60)
+@given(st.binary(min_size=1, max_size=40), st.data())
+def test_any_flipped_bit_is_refused(data, draw):
+    "A box with one bit changed, cut, moved to another place or opened with another key is not opened."
+    key = OwnerKey.generate()
+    sealer = Sealer(key, '00'*8)
+    box = sealer.seal('record', 7, 3, data, 64)
+    at, bit = draw.draw(st.integers(0, len(box) - 1)), draw.draw(st.integers(0, 7))
+    for wrong in (box[:at] + bytes([box[at] ^ 1 << bit]) + box[at + 1:], box[:at], box + b'\0'):
+        with pytest.raises(SealError): sealer.open('record', 7, 3, wrong)
+    for place in (('photo', 7, 3), ('record', 8, 3), ('record', 7, 4), ('record', '7', 3)):
+        with pytest.raises(SealError): sealer.open(*place, box)
+    for other in (Sealer(OwnerKey.generate(), '00'*8), Sealer(key, '01'*8)):
+        with pytest.raises(SealError): other.open('record', 7, 3, box)
+
+
+def test_every_bit_of_a_box_counts():
+    "All single-bit changes of one box are found."
+    sealer = Sealer(OwnerKey.generate(), '00'*8)
+    box = sealer.seal('record', 1, 1, b'a name', 16)
+    for i in range(8*len(box)):
+        wrong = bytearray(box)
+        wrong[i//8] ^= 1 << i % 8
+        with pytest.raises(SealError): sealer.open('record', 1, 1, bytes(wrong))
+
+
+@few(30)
+@given(seeds, st.lists(st.text(max_size=30), min_size=1, max_size=8), st.integers(1, 32))
+def test_records_come_back(seed, names, width):
+    "Codes and names of any letters are read back by id, and all records are equally long."
+    rng, sealer = np.random.default_rng(seed), Sealer(OwnerKey.generate(), '00'*8)
+    names = [n.encode('utf-8', 'replace').decode() for n in names]
+    ids, codes = 5 + rng.permutation(len(names)), rng.integers(0, 256, (len(names), width), np.uint8)
+    boxes = seal_records(sealer, 2, ids, codes, names)
+    assert boxes.shape == (len(names), power_of_two(width + max(len(n.encode()) for n in names), 64) + 36)
+    for i, code, name in zip(ids, codes, names):
+        got = open_record(sealer, 2, 8*width, i, boxes[i - 5])
+        assert (got[0] == code).all() and got[1] == name
+
+
+@few(200)
+@given(st.integers(1, 2**40))
+def test_size_classes(n):
+    "A size class holds its data; powers of two waste less than half, eight steps per doubling at most an eighth."
+    assert n <= power_of_two(n, 1) < 2*n and power_of_two(n, 64) >= 64
+    assert n <= stepped(n) <= n*9/8 and stepped(stepped(n)) == stepped(n)
