@@ -92,7 +92,7 @@ class Backbone:
 def small_cnn(
     classes: int,  # int, number of labels to tell apart
     width: int = 128,  # int, units of the fully connected layer, which are the features
-) -> 'torch.nn.Sequential':  # torch.nn.Sequential of (features, head), on 28 x 28 grey pictures
+) -> object:  # torch.nn.Sequential of (features, head), on 28 x 28 grey pictures
     "A CNN that two cores train in seconds."
     from torch import nn
     features = nn.Sequential(

@@ -35,7 +35,7 @@ def progress(
 def open_picture(
     file,  # path or binary file object of an image: JPEG, PNG, WebP, GIF, ...; HEIC where pillow-heif is installed
     size: int | None = None,  # int or None, pixels: a JPEG may be decoded reduced, its shorter side staying at least this long
-) -> 'PIL.Image.Image':  # PIL.Image in mode 'RGB', upright, first frame, transparency laid over white
+) -> object:  # PIL.Image in mode 'RGB', upright, first frame, transparency laid over white
     "Open one picture the way a person would see it; raises `OSError` where that cannot be done."
     from PIL import Image, ImageOps
     read_heic()
@@ -137,7 +137,7 @@ def digits() -> Images:  # 1,797 pictures of 8 x 8 pixels, labels '0' to '9'
 def show(
     images: Images,  # at most a few dozen pictures
     columns: int = 12,  # int, pictures a row
-) -> 'matplotlib.figure.Figure':  # matplotlib figure
+) -> object:  # matplotlib figure
     "Draw the pictures in rows, each under its label, or its name where there is no label."
     import matplotlib.pyplot as plt
     rows = -(-len(images) // columns)

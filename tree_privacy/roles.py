@@ -780,7 +780,7 @@ def hello() -> bytes:  # a message
 
 # %% ../nbs/50_roles.ipynb #1a9f52fc
 @patch
-def encoder(self: User) -> 'Encoder':  # fitted
+def encoder(self: User) -> object:  # a fitted codes.Encoder
     "The encoder, opened with the key: turns photographs into codes of this index."
     from tree_privacy.codes import load_encoder
     return load_encoder(self.sealer.open('encoder', 0, self.manifest['version'], self.sealed_encoder))

@@ -268,7 +268,7 @@ def plot(self: MergeTree,
     labels=None,  # n str or None: colours the leaves
     followed=(),  # nodes whose links are drawn thick, for example those that a search followed
     ax=None,  # matplotlib axes, or None for new ones
-) -> 'matplotlib.axes.Axes':  # matplotlib axes
+) -> object:  # matplotlib axes
     "Draw the tree with leaves at the bottom and heights upwards."
     import matplotlib.pyplot as plt
     from matplotlib.collections import LineCollection
