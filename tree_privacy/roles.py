@@ -409,14 +409,14 @@ def lock_tree(
     form: str,  # str, 'basic' or 'split'
 ) -> tuple:  # dict of arrays for the cloud, and dict for the manifest
     "Encrypt a tree with random matrices."
-    matrix = lock_key(key, index, version, 8 * tree.feature_.shape[1] // 8, form)
+    bits = tree.feature_.shape[1]
+    matrix = lock_key(key, index, version, bits, form)
     table, epsilon = matrix.store(matrix.encrypt_nodes(tree.vectors()))
     order = np.lexsort([ids, tree.leaf_])
     start = np.searchsorted(tree.leaf_[order], np.arange(tree.n_leaves_ + 1))
     longest = float(np.linalg.norm(table.astype(np.float64), axis=1).max())
-    return (dict(table=table, children=tree.children_.astype(np.int32), start=start.astype(np.int64), ids=ids[order].astype(np.int64)),
-            dict(lock='random-matrix', form=form, bits=tree.feature_.shape[1], leaves=tree.n_leaves_, nodes=len(table),
-                 epsilon=epsilon, longest=longest))
+    return (dict(table=table, children=tree.children_, start=start.astype(np.int64), ids=ids[order].astype(np.int64)),
+            dict(lock='random-matrix', form=form, bits=bits, leaves=tree.n_leaves_, nodes=len(table), epsilon=epsilon, longest=longest))
 
 # %% ../nbs/50_roles.ipynb #f7520d25
 def lock_key(key, index, version, bits, form):
