@@ -21,9 +21,9 @@ from types import SimpleNamespace
 import numpy as np
 
 import tree_privacy
-from .data import Images, InputError, digits, folder, open_picture, progress, select
+from .data import SUFFIXES, Images, InputError, digits, folder, open_picture, progress, select
 from .roles import (LEAKS, Cloud, Owner, OwnerKey, User, check_manifest, hello, load_key, open_all, read_found,
-                                read_manifest, read_message, replaceable, save_key, sha256, signable)
+                                read_manifest, read_message, replaceable, save_key, sha256, write_synced)
 
 # %% ../nbs/99_cli.ipynb #c7b200a3
 def say(text): print(text, file=sys.stderr)
@@ -34,13 +34,13 @@ def check_out(path):
     if not path.resolve().parent.is_dir(): raise InputError(f'there is no folder {path.resolve().parent} for {path.name}: make it first')
     if path.is_dir(): raise InputError(f'{path} is a folder: wanted the name of a file')
 
-def write_whole(path, data):
+def write_whole(path, data, mode=0o644):
     "Write a file under another name and rename it, so that it is whole or not there."
     check_out(path)
     path = Path(path)
     part = path.with_name(f'.{os.urandom(8).hex()}')
     try:
-        part.write_bytes(data)
+        write_synced(part, data, mode)
         os.replace(part, path)
     finally: part.unlink(missing_ok=True)
 
@@ -106,6 +106,12 @@ def check_places(index, key_file):
         raise InputError(f'{key_file} lies inside {index}, which the cloud gets: keep the key elsewhere')
     if not Path(key_file).resolve().parent.is_dir(): raise InputError(f'there is no folder for the key file {key_file}: make it first')
 
+def note_written(args, key):
+    "Remember the version that was just written, after a look that it is ours."
+    manifest = read_manifest(args.index)
+    check_manifest(manifest, key)
+    remember(args.key, manifest)
+
 def readable(images, kept):
     "The photographs that could be read, with a count of the others on standard error."
     if len(kept) < len(images): say(f'{len(images) - len(kept)} of {len(images)} pictures could not be read and were skipped')
@@ -129,9 +135,9 @@ def index(
     if made: save_key(key, args.key)
     try: author.create(args.index, images, codes, encoder.to_bytes(), args.photos, args.rule, args.form)
     except BaseException:
-        if made: Path(args.key).unlink()
+        if made and not Path(args.index, 'manifest.json').exists(): Path(args.key).unlink()
         raise
-    remember(args.key, read_manifest(args.index))
+    note_written(args, key)
     print(f'{len(images)} photographs are in {args.index}: give that folder to the cloud.')
     if made: say(f'{args.key} is the only way into it. Keep a copy elsewhere: losing it loses everything.')
 
@@ -150,7 +156,7 @@ def add(
         codes, kept = load_encoder(now.encoder).transform(images)
         images = readable(images, kept)
         author.add(args.index, images, codes)
-        remember(args.key, read_manifest(args.index))
+        note_written(args, author.key)
     print(f'{len(images) if new else 0} photographs added, {read_manifest(args.index)["photographs"]} are in {args.index}')
 
 def remove(
@@ -159,7 +165,7 @@ def remove(
     "Remove photographs by name, with their sealed files."
     author = owner(args.index, args.key)
     author.remove(args.index, args.names)
-    remember(args.key, read_manifest(args.index))
+    note_written(args, author.key)
     print(f'{len(set(args.names))} photographs removed, {read_manifest(args.index)["photographs"]} are in {args.index}')
 
 # %% ../nbs/99_cli.ipynb #83a50895
@@ -167,8 +173,9 @@ def grant(
     args,  # argparse.Namespace, the options of this command
 ):
     "Write a key for a user: it opens and searches, but cannot change the index."
-    key = load_key(args.key)
-    save_key(Owner(key).key.grant(), args.out)
+    if any((p / 'manifest.json').is_file() for p in Path(args.out).resolve().parents):
+        raise InputError(f'{args.out} lies inside an index, which the cloud gets: keep the key elsewhere')
+    save_key(Owner(load_key(args.key)).key.grant(), args.out)
     print(f'{args.out} may search and open photographs. Hand it over on a way that you trust.')
 
 # %% ../nbs/99_cli.ipynb #def9062b
@@ -215,6 +222,7 @@ def files(cloud, user, ids, originals):
     for _, name, data in talk(user.fetch(ids), cloud):
         if originals:
             path = Path(originals, name)
+            if not path.resolve().is_relative_to(Path(originals).resolve()): raise InputError(f'{name} lies outside of {originals}: not read')
             if not path.is_file(): raise InputError(f'{path} is not there: give the folder that was indexed')
             data = path.read_bytes()
         elif data is None: raise InputError('this index holds no photographs: add --originals FOLDER, the folder that was indexed')
@@ -229,7 +237,8 @@ def fetch(
     cloud, user = connect(args.index, args.key)
     out, places = Path(args.out), {}
     for name, data in files(cloud, user, list(dict.fromkeys(args.ids)), args.originals):
-        place = out / (name if user.manifest['photos'] == 'full' or args.originals else as_jpeg(name))
+        whole = (user.manifest['photos'] == 'full' or args.originals) and Path(name).suffix.lower() in SUFFIXES
+        place = out / (name if whole else as_jpeg(name))
         if not place.resolve().is_relative_to(out.resolve()): raise InputError(f'{name} would be written outside of {out}: not fetched')
         if place.exists() or place in places: raise InputError(f'{place} exists and is not overwritten: give another folder with --out')
         places[place] = data
@@ -249,7 +258,7 @@ def write_all(places):
     try:
         for place, data in places.items():
             for missing in [p for p in reversed(place.parents) if not p.exists()]: missing.mkdir(), made.append(missing)
-            write_whole(place, data)
+            write_whole(place, data, 0o600)
             made.append(place)
     except BaseException:
         for path in reversed(made): path.rmdir() if path.is_dir() else path.unlink()
@@ -297,7 +306,8 @@ def read(
 ):
     "Read a reply (user); needs the key alone."
     reply = read_message(read_file(args.reply, 'reply'), 'found')
-    results, note = read_found(load_key(args.key), reply)
+    results, note, version = read_found(load_key(args.key), reply)
+    if version < read_seen(args.key).get(reply.header['index'], 0): raise InputError('this reply is from an old version of the index: ask again')
     ms, visits = reply.header.get('ms'), reply.header.get('visits')
     if not isinstance(ms, (int, float)) or not isinstance(visits, int): raise InputError('this reply is damaged: transfer it again')
     if args.json: print(json.dumps(found_json(SimpleNamespace(result=results, cloud_ms=ms, visits=visits),
@@ -392,7 +402,7 @@ def evaluate(
     labels, asked_labels = readable(train, kept).labels, readable(test, kept_too).labels
     result = experiment(draws(args.bits, found, labels, asked, asked_labels, categories, args.seeds),
                         rules=args.rules.split(','), nodes=args.nodes, fill=args.fill, branching=args.branching)
-    result = dict(dataset=Path(args.train).resolve().name, n=len(labels), d=args.bits) | result
+    result = dict(dataset='/'.join(Path(args.train).resolve().parts[-2:]), n=len(labels), d=args.bits) | result
     print(json.dumps(result) if args.json else table(result))
 
 # %% ../nbs/99_cli.ipynb #fc5d9475
@@ -538,7 +548,7 @@ def owner_commands(commands):
     p.add_argument('photos_folder', metavar='PHOTOS', help='folder of photographs; subfolders count as categories')
     common(p, 'index', 'key')
     encoder_options(p, 128)
-    p.add_argument('--rule', choices=['original', 'checked', 'tagged'], default='checked', help='merging rule of the tree (default checked)')
+    p.add_argument('--rule', choices=['original', 'checked', 'tagged'], default='checked', help='merging rule of the tree (default checked); tagged shows the cloud which photographs share a folder')
     p.add_argument('--lock', choices=['random-matrix'], default='random-matrix', help='how the tree is encrypted; `inspect` says what that hides')
     p.add_argument('--form', choices=['basic', 'split'], default='split', help='form of the random-matrix lock (default split)')
     p.add_argument('--photos', choices=['thumbs', 'full', 'none'], default='thumbs',
@@ -619,7 +629,7 @@ def main(
 ) -> int:  # exit code: 0, or 2 for bad input, 1 for a search that differs from the plain one or an error of ours, 130 when interrupted
     "Run a command; every error is one line on standard error."
     args = parser().parse_args(argv)
-    warnings.showwarning = lambda message, category, *rest, **more: say(f'tree-privacy: warning: {message}')
+    warnings.showwarning = lambda message, category, *rest, **more: say(f'tree-privacy: warning: {printable(str(message))}')
     try:
         if any(v == '' or '\0' in v for v in vars(args).values() if isinstance(v, str)): raise InputError('an argument is empty, or holds a zero byte: wanted a name')
         return globals()[args.command](args) or 0
@@ -646,4 +656,4 @@ def one_line(error):
     if isinstance(error, OSError) and error.strerror:
         name = f'{error.filename}: ' if error.filename else ''
         return f'{name}{error.strerror}' + (': make room and try again; the index is as it was' if error.errno == 28 else '')
-    return ' '.join(str(error).split())
+    return printable(' '.join(str(error).split()))

@@ -401,16 +401,17 @@ def load_encoder(
     from safetensors.numpy import load
     try:
         about = json.loads(json.loads(data[8:8 + int.from_bytes(data[:8], 'little')])['__metadata__']['encoder'])
-        arrays = load(data)
-    except (KeyError, ValueError, TypeError, RecursionError, SafetensorError) as error:
+        if about['format'] != ENCODER_FORMAT:
+            raise InputError(f'the encoder has format {about["format"]}, this version reads {ENCODER_FORMAT}: upgrade tree_privacy')
+        arrays, encoder = load(data), Encoder(about['bits'], about['backbone'], about['size'], about['seed'])
+        b = encoder.binariser_ = {b.__name__: b for b in (ITQ, RandomProjection)}[about['binariser']](encoder.bits, encoder.seed)
+        b.mean_, b.weight_ = arrays['mean'], arrays['weight']
+        if b.weight_.shape != (len(b.mean_), b.bits) or not np.isfinite(b.weight_).all(): raise ValueError('its arrays do not fit')
+        encoder.backbone_ = stored_cnn(arrays) if encoder.backbone == 'small-cnn' else pretrained(encoder.backbone, encoder.size)
+        return encoder
+    except InputError: raise
+    except (KeyError, ValueError, TypeError, RuntimeError, RecursionError, SafetensorError) as error:
         raise InputError(f'this is not an encoder ({error}): wanted the bytes that Encoder.to_bytes gives') from None
-    if about['format'] != ENCODER_FORMAT:
-        raise InputError(f'the encoder has format {about["format"]}, this version reads {ENCODER_FORMAT}: upgrade tree_privacy')
-    encoder = Encoder(about['bits'], about['backbone'], about['size'], about['seed'])
-    encoder.binariser_ = {b.__name__: b for b in (ITQ, RandomProjection)}[about['binariser']](encoder.bits, encoder.seed)
-    encoder.binariser_.mean_, encoder.binariser_.weight_ = arrays['mean'], arrays['weight']
-    encoder.backbone_ = stored_cnn(arrays) if encoder.backbone == 'small-cnn' else pretrained(encoder.backbone, encoder.size)
-    return encoder
 
 # %% ../nbs/10_codes.ipynb #f025872c
 def stored_cnn(arrays):

@@ -150,7 +150,7 @@ def epsilon(self: MatrixKey,
 def store(self: MatrixKey,
     ciphertexts: np.ndarray,  # (n, D) float64
 ) -> tuple:  # (n, D) float32 or float64, and float epsilon
-    "Ciphertexts in the smallest type that provably keeps every comparison; raises `InputError` where none does."
+    "Ciphertexts in the smallest type that keeps every comparison by the bound above; raises `InputError` where none does."
     longest = np.linalg.norm(ciphertexts, axis=1).max()
     share = 1 if self.form == 'basic' else np.sqrt(2) * max(1, .5 + self.noise)
     trapdoor = share * np.sqrt(self.condition * (self.bits + 1))  # for r = 1

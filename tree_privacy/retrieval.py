@@ -44,9 +44,9 @@ def take_best(node, score, count, wanted, tolerance):
         top = score[i]
         for j in range(i + 1, count):
             if score[j] > top: top = score[j]
-        best = -1
-        for j in range(i, count):
-            if score[j] >= top - tolerance and (best < 0 or node[j] < node[best]): best = j
+        best = i
+        for j in range(i + 1, count):
+            if score[j] >= top - tolerance and (score[best] < top - tolerance or node[j] < node[best]): best = j
         node[i], node[best] = node[best], node[i]
         score[i], score[best] = score[best], score[i]
     return wanted

@@ -252,7 +252,7 @@ def swap(folder, manifest, key):
     write_synced(folder / f'{MANIFEST}.new', json.dumps(manifest, indent=1).encode() + b'\n')
     os.replace(folder / f'{MANIFEST}.new', folder / MANIFEST)
     synced_folder(folder)
-    synced_folder(folder.resolve().parent)
+    with contextlib.suppress(OSError): synced_folder(folder.resolve().parent)
 
 # %% ../nbs/50_roles.ipynb #8439726a
 GENERATION = re.compile(r'g\d{6,}-[0-9a-f]{8}')
@@ -672,7 +672,7 @@ def check_arrays(m, files, folder):
         good = (t['table'].ndim == 2 and len(t['table']) == m['nodes'] and len(children) == m['nodes'] - m['leaves'] and children.ndim == 2
                 and np.array_equal(np.sort(children[children >= 0]), np.arange(m['nodes'] - 1)) and len(start) == m['leaves'] + 1
                 and start[0] == 0 and start[-1] == len(ids) == len(records) == m['photographs'] and (np.diff(start) > 0).all()
-                and len(np.unique(ids)) == len(ids) and records.ndim == 2 and files['encoder']['box'].ndim == 1
+                and np.isfinite(t['table']).all() and len(np.unique(ids)) == len(ids) and records.ndim == 2 and files['encoder']['box'].ndim == 1
                 and all(len(p['start']) == len(p['ids']) + 1 and p['start'][-1] == len(p['boxes']) and (np.diff(p['start']) > 0).all()
                         and len(p['version']) == 1 for p in packs))
     except (KeyError, TypeError, IndexError): good = False
@@ -692,8 +692,8 @@ def _search(self: Cloud, m):
     k, nodes, fill = (m.header.get(x) for x in ('k', 'nodes', 'fill'))
     if m.header.get('version') != self.manifest['version']:
         raise InputError(f'this request is for version {m.header.get("version")} of the index, which is now at {self.manifest["version"]}: ask again')
-    if t is None or t.dtype != np.float64 or t.shape != (self.tree['table'].shape[1],) or not np.isfinite(t).all():
-        raise InputError(f'this request holds no trapdoor for this index: wanted {self.tree["table"].shape[1]} finite numbers')
+    if t is None or t.dtype != np.float64 or t.shape != (self.tree['table'].shape[1],) or not (np.abs(t) < 1e30).all():
+        raise InputError(f'this request holds no trapdoor for this index: wanted {self.tree["table"].shape[1]} numbers of reasonable size')
     if not whole(k) or not whole(nodes) or not isinstance(fill, bool): raise InputError(f'k is {k} and nodes {nodes}: wanted whole numbers from 1')
     found = self._find(t, min(k, len(self.ids)), min(nodes, len(self.tree['table'])), fill)
     members = [self.tree['ids'][self.tree['start'][leaf]:self.tree['start'][leaf + 1]][:k] for leaf in found.leaves]
@@ -763,7 +763,9 @@ class User:
         self.key, self.manifest = key, m.header.get('manifest')
         check_fields(self.manifest, 'what the cloud sent')
         check_manifest(self.manifest, key, seen)
-        if 'box' not in m.arrays: raise InputError('this greeting lacks the encoder: transfer it again')
+        signed = self.manifest['files'].get('encoder.safetensors', {}).get('sha256')
+        if 'box' not in m.arrays or hashlib.sha256(save(dict(box=m.arrays['box']))).hexdigest() != signed:
+            raise InputError('the encoder is not the one that the owner signed: fetch the index again')
         self.sealer = Sealer(key, self.manifest['index'])
         self.sealed_encoder = m.arrays['box']
 
@@ -774,18 +776,19 @@ class User:
 
     def __repr__(self): return f'User({self.key.id}, index {self.manifest["index"]}, version {self.manifest["version"]})'
 
+# %% ../nbs/50_roles.ipynb #370c4e52
 def hello() -> bytes:  # a message
     "The first message of every conversation."
     return message('hello', {})
 
-# %% ../nbs/50_roles.ipynb #1a9f52fc
+# %% ../nbs/50_roles.ipynb #63c5d585
 @patch
 def encoder(self: User) -> object:  # a fitted codes.Encoder
     "The encoder, opened with the key: turns photographs into codes of this index."
     from tree_privacy.codes import load_encoder
     return load_encoder(self.sealer.open('encoder', 0, self.manifest['version'], self.sealed_encoder))
 
-# %% ../nbs/50_roles.ipynb #49bff19a
+# %% ../nbs/50_roles.ipynb #fe2f850d
 @patch
 def query(self: User,
     code: np.ndarray,  # (d // 8,) uint8, a packed code
@@ -806,7 +809,7 @@ def query(self: User,
                       dict(trapdoor=trapdoor, token=np.frombuffer(token, np.uint8)))
     return Session(request, token, lambda reply: read_found(self.key, reply)[0])
 
-# %% ../nbs/50_roles.ipynb #63332a8a
+# %% ../nbs/50_roles.ipynb #b47fffb1
 def token_bytes(number, version, box): return bytes.fromhex(number) + struct.pack('<Q', version) + box
 
 def open_token(sealer, token):
@@ -815,11 +818,11 @@ def open_token(sealer, token):
     version = struct.unpack('<Q', token[8:16])[0]
     return json.loads(sealer.open('token', token[:8].hex(), version, token[16:])), version
 
-# %% ../nbs/50_roles.ipynb #dc2e772d
+# %% ../nbs/50_roles.ipynb #00de4635
 def read_found(
     key: UserKey,  # that asked
     reply: SimpleNamespace,  # from `read_message`
-) -> tuple:  # list of results (id, name, distance), nearest first, ties by id; and str, the note of the query
+) -> tuple:  # list of results (id, name, distance), nearest first, ties by id; str, the note of the query; int, the version asked
     "Open what a search found; raises `InputError` where anything does not fit."
     try:
         ids, scores, records = (reply.arrays[x] for x in ('ids', 'scores', 'records'))
@@ -837,9 +840,9 @@ def read_found(
         raise InputError('this reply is for fewer results, or another number of nodes, than were asked for: the request was altered on its way')
     order = np.lexsort([ids, true])[:told['k']]
     results = [SimpleNamespace(id=int(ids[i]), name=opened[i][1], distance=int(true[i])) for i in order]
-    return results, text_of(bytes.fromhex(told['note']))
+    return results, text_of(bytes.fromhex(told['note'])), version
 
-# %% ../nbs/50_roles.ipynb #0361d9eb
+# %% ../nbs/50_roles.ipynb #16f0ce3b
 @patch
 def fetch(self: User,
     ids,  # ids from results
@@ -861,12 +864,14 @@ def fetch(self: User,
         return opened
     return Session(request, token, read)
 
-# %% ../nbs/50_roles.ipynb #fa746f8f
+# %% ../nbs/50_roles.ipynb #b64d2880
 LEAKS = {'random-matrix': [
     ('your photographs, file names, labels, encoder', 'hidden: sealed with AES-256-GCM'),
-    ('which photographs look alike', 'not hidden: see distances'),
+    ('labels, under the rule `tagged`', 'partly seen: photographs of one folder lie in one subtree; only the name of the folder is hidden'),
+    ('which photographs look alike', 'not hidden: the links of the tree show it without any query, and with enough photographs the ciphertexts give distances'),
     ('which photographs have equal codes', 'seen'),
-    ('which photographs came with which version, and how many there ever were', 'seen: ids and packs count up'),
+    ('which photographs came with which version, and how many there ever were', 'seen: ids and packs count up; so are removals'),
+    ('lengths: of full photographs (to 12.5 %), the longest name, the encoder', 'seen in steps; thumbnails are all alike'),
     ('how many photographs, bits of a code, shape of the tree', 'seen'),
     ('a query and its code', 'not hidden from who computes scores: the smallest gap between them gives exact distances, and with known photographs the literature computes codes'),
     ('how many results you want, and when you ask', 'seen'),
