@@ -367,10 +367,10 @@ def test_fetch_overwrites_nothing(home, refused, works):
 def test_fetch_into_a_file_or_onto_a_full_disk_leaves_nothing(home, refused, monkeypatch):
     refused('', 'fetch', 0, 1, *at(home), '--out', home / 'request')
     real, count = cli.write_whole, [0]
-    def full(path, data):
+    def full(path, data, *mode):
         count[0] += 1
         if count[0] == 2: raise OSError(28, 'No space left on device', str(path))
-        return real(path, data)
+        return real(path, data, *mode)
     monkeypatch.setattr(cli, 'write_whole', full)
     refused('No space left', 'fetch', 0, 1, 2, *at(home), '--out', home / 'found')
 

@@ -520,7 +520,7 @@ def test_another_key_opens_nothing(whole):
 
 def rewritten(reply, header={}, **arrays):
     "A reply with other contents and a fitting checksum, as a cloud can make it; what is set to None is left out."
-    m = read_message(reply, 'found photos index')
+    m = read_message(reply, 'found photos index search')
     keep = lambda a: {k: v for k, v in a.items() if v is not None}
     return message(m.header['kind'], keep(m.header | header), keep(m.arrays | arrays))
 
@@ -569,7 +569,7 @@ def test_old_replies_and_records_do_not_fit_a_new_version(tmp_path):
     f = user.fetch(ids[:2])
     with pytest.raises(SealError): f.receive(rewritten(new.answer(f.request), records=m.cloud.records[ids[:2]]))
     with pytest.raises(InputError, match='changed'): f.receive(rewritten(new.answer(f.request), dict(version=1)))
-    with pytest.raises(SealError): User(m.key.grant(), message('index', dict(manifest=new.manifest), m.cloud.encoder)).encoder()
+    with pytest.raises(InputError, match='owner signed'): User(m.key.grant(), message('index', dict(manifest=new.manifest), m.cloud.encoder))
     s.receive(reply)
     assert len(s.result) == 10
 
@@ -847,3 +847,40 @@ def test_the_leaks_are_told():
     "What these attacks show is what the package says about its lock."
     told = dict((a, b) for a, b in tree_privacy.roles.LEAKS['random-matrix'])
     assert 'exact distances' in told['a query and its code'] and 'codes' in told['a query and its code']
+
+
+@pytest.mark.parametrize('size', [1e300, 1e308, np.inf, np.nan])
+def test_no_trapdoor_leads_the_walk_astray(tmp_path, size):
+    "Numbers so large that scores overflow are refused before the compiled walk sees them."
+    m = made(tmp_path/'index', 'split', 'none', each=10)
+    request = m.user.query(m.codes[0]).request
+    t = read_message(request, 'search').arrays['trapdoor']
+    with pytest.raises(InputError, match='trapdoor'): m.cloud.answer(rewritten(request, trapdoor=np.where(np.arange(len(t)) % 2, size, -size)))
+
+
+def test_ciphertexts_alone_give_short_codes():
+    "With no request and no key: 600 leaves of 16 random bits in the basic form, 3,000 in the split form, give every bit up to order and sign."
+    tree = MergeTree().fit(np.random.default_rng(3).integers(0, 256, (3000, 2), dtype=np.uint8))
+    order = np.random.default_rng(4).permutation(tree.n_leaves_)
+    for form, some in (('basic', order[:600]), ('split', order)):
+        e = MatrixKey.generate(16, form=form).encrypt_nodes(tree.vectors()[some])
+        bits = bits_from_ciphertexts(e)
+        agree = np.abs(np.sign(bits).T @ tree.feature_[some]) / len(some)
+        assert ((agree > .999).sum(0) == 1).all(), form
+
+
+def bits_from_ciphertexts(e):
+    "Columns of +1 and -1 among the linear functions of ciphertexts, accepted by their residual: what is constant in all squares and products."
+    rng = np.random.default_rng(0)
+    u, s, _ = np.linalg.svd(e, full_matrices=False)
+    x = u[:, s > 1e-9*s[0]] * np.sqrt(len(e))
+    i, j = np.triu_indices(x.shape[1])
+    products = x[:, i] * x[:, j] * np.where(i == j, 1, 2)
+    values, vectors = np.linalg.eigh(np.cov(products.T))
+    null = vectors[:, values < 1e-9*values[-1]].T
+    a, b = np.zeros((2, x.shape[1], x.shape[1]))
+    for m in (a, b): m[i, j] = m[j, i] = rng.standard_normal(len(null)) @ null
+    columns = x @ b @ np.linalg.eig(np.linalg.pinv(b, rcond=1e-6) @ a)[1].real
+    columns = columns[:, np.abs(columns).mean(0) > 1e-6]
+    columns /= np.abs(columns).mean(0)
+    return columns[:, (np.abs(np.abs(columns) - 1).max(0) < .1) & (columns.std(0) > .1)]
