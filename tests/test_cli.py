@@ -171,7 +171,7 @@ def test_evaluate_and_its_cache(world, tmp_path):
     album(tmp_path / 'train', 18), album(tmp_path / 'test', 6)
     asked = ['evaluate', tmp_path / 'train', tmp_path / 'test', '--bits', 16, '--nodes', '1,2', '--categories', '2,3', '--seeds', '0,1']
     found = printed(*asked, TREE_PRIVACY_CACHE=str(tmp_path / 'cache'))
-    assert {'dataset', 'n', 'd', 'rows', 'summary'} <= set(found) and (found['dataset'], found['n'], found['d']) == ('train', 18, 16)
+    assert {'dataset', 'n', 'd', 'rows', 'summary'} <= set(found) and (found['dataset'].split('/')[-1], found['n'], found['d']) == ('train', 18, 16)
     assert all(set(r) == ROW for r in found['rows']) and all(set(s) == SUMMARY for s in found['summary'])
     assert {(r['categories'], r['rule'], r['nodes'], r['seed']) for r in found['rows']} == {
         (c, rule, m, s) for c in (2, 3) for s in (0, 1) for rule, m in
