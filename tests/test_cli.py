@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from pictures import album, draw, snapshot
+from tree_privacy.roles import OwnerKey, save_key
 
 COMMAND = Path(sys.executable).with_name('tree-privacy')
 COMMANDS = ['demo', 'inspect', 'evaluate', 'index', 'add', 'remove', 'grant', 'search', 'fetch', 'ask', 'answer', 'read']
@@ -39,7 +40,7 @@ def world(tmp_path_factory):
     home = tmp_path_factory.mktemp('cli')
     album(home / 'photos', 24)
     done = tree_privacy('index', home / 'photos', '--index', home / 'cloud', '--key', home / 'mine.key', '--bits', 64)
-    assert done.stdout.startswith('24 photographs') and 'losing it loses everything' in done.stderr
+    assert done.stdout.startswith('24 photographs') and 'losing it loses the index' in done.stderr
     return home
 
 
@@ -108,8 +109,8 @@ def test_three_roles_with_files_in_between(copy):
 def test_add_remove_and_life_without_the_photographs(copy):
     "Changes in place; afterwards index and key suffice."
     draw(copy / 'more/d/new.png', 77)
-    assert '1 photographs added, 25' in tree_privacy('add', copy / 'more', *places(copy)).stdout
-    assert '2 photographs removed, 23' in tree_privacy('remove', 'a/00.png', 'b/01.png', *places(copy)).stdout
+    assert '1 added, 25' in tree_privacy('add', copy / 'more', *places(copy)).stdout
+    assert '2 removed, 23' in tree_privacy('remove', 'a/00.png', 'b/01.png', *places(copy)).stdout
     shutil.copy(copy / 'photos/a/00.png', copy / 'gone.png')
     shutil.copy(copy / 'more/d/new.png', copy / 'new.png')
     shutil.rmtree(copy / 'photos'), shutil.rmtree(copy / 'more')
@@ -147,6 +148,11 @@ def test_full_photographs_come_back_as_they_were_and_the_owner_may_index_again(c
 
 
 def test_another_key_cannot_replace_an_index(copy):
+    "Neither one that was made for something else, nor one that would have to be made."
+    before = snapshot(copy)
+    done = tree_privacy('index', copy / 'photos', '--index', copy / 'cloud', '--key', copy / 'new.key', code=2)
+    assert 'there is no key file' in done.stderr and snapshot(copy) == before
+    save_key(OwnerKey.generate(), copy / 'other.key')
     before = snapshot(copy)
     done = tree_privacy('index', copy / 'photos', '--index', copy / 'cloud', '--key', copy / 'other.key', code=2)
     assert 'is not the key of this index' in done.stderr and snapshot(copy) == before

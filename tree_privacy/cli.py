@@ -87,6 +87,7 @@ def talk(session, cloud):
 def one_photo(path):
     "A collection of one photograph"
     path = Path(path)
+    if path.is_dir(): raise InputError(f'{path} is a folder: give one photograph')
     if not path.is_file(): raise InputError(f'there is no photograph {path}: give a JPEG, PNG, WebP or the like')
     return Images([path.name], None, lambda i, size: open_picture(path, size), lambda i: path.read_bytes())
 
@@ -100,11 +101,13 @@ def code_of(encoder, path):
     raise InputError(f'{path} cannot be read as a picture: wanted JPEG, PNG, WebP or the like')
 
 # %% ../nbs/99_cli.ipynb #e8a9da16
-def check_places(index, key_file):
+def check_places(index, key_file, photos):
     "Refuse a key inside the folder that the cloud gets, or in a folder that is not there."
     if Path(key_file).resolve().is_relative_to(Path(index).resolve()):
         raise InputError(f'{key_file} lies inside {index}, which the cloud gets: keep the key elsewhere')
     if not Path(key_file).resolve().parent.is_dir(): raise InputError(f'there is no folder for the key file {key_file}: make it first')
+    if Path(key_file).resolve().is_relative_to(Path(photos).resolve()):
+        warnings.warn(f'{key_file} lies inside {photos}, which a backup or a sync may carry to a cloud: better keep the key elsewhere')
 
 def note_written(args, key):
     "Remember the version that was just written, after a look that it is ours."
@@ -121,10 +124,11 @@ def readable(images, kept):
 def index(
     args,  # argparse.Namespace, the options of this command
 ):
-    "Encrypt a folder of photographs into an index that a cloud can search."
+    "Encrypt a folder of photographs into an index that a cloud can search; an index that is there is made anew, if the key opens it."
     from tree_privacy.codes import Encoder
-    check_places(args.index, args.key)
-    made = not Path(args.key).exists()
+    check_places(args.index, args.key, args.photos_folder)
+    made, there = not Path(args.key).exists(), Path(args.index, 'manifest.json').exists()
+    if made and there: raise InputError(f'there is no key file {args.key}, and {args.index} was made with one: give that, or a new folder for a new index')
     key = OwnerKey.generate() if made else load_key(args.key)
     author, old = Owner(key), replaceable(args.index, key)
     if old: check_manifest(old, key, read_seen(args.key).get(old['index'], 0))
@@ -139,13 +143,14 @@ def index(
         raise
     note_written(args, key)
     print(f'{len(images)} photographs are in {args.index}: give that folder to the cloud.')
-    if made: say(f'{args.key} is the only way into it. Keep a copy elsewhere: losing it loses everything.')
+    if old: say(f'it held {old["photographs"]} before and was made anew, with new ids; `tree-privacy add` adds to an index')
+    if made: say(f'{args.key} is the only way into it. Keep a copy elsewhere: losing it loses the index for good (not your own photographs).')
 
 # %% ../nbs/99_cli.ipynb #55826d88
 def add(
     args,  # argparse.Namespace, the options of this command
 ):
-    "Add the photographs of a folder; those whose name is in the index already are left as they are."
+    "Add the photographs of a folder, named relative to it; a name that is in the index already is left as it is, whatever the picture (remove it first to replace it)."
     from tree_privacy.codes import load_encoder
     author = owner(args.index, args.key)
     now, images = author.open(args.index), folder(args.photos_folder)
@@ -157,7 +162,7 @@ def add(
         images = readable(images, kept)
         author.add(args.index, images, codes)
         note_written(args, author.key)
-    print(f'{len(images) if new else 0} photographs added, {read_manifest(args.index)["photographs"]} are in {args.index}')
+    print(f'{len(images) if new else 0} added, {read_manifest(args.index)["photographs"]} photographs are in {args.index}')
 
 def remove(
     args,  # argparse.Namespace, the options of this command
@@ -166,7 +171,7 @@ def remove(
     author = owner(args.index, args.key)
     author.remove(args.index, args.names)
     note_written(args, author.key)
-    print(f'{len(set(args.names))} photographs removed, {read_manifest(args.index)["photographs"]} are in {args.index}')
+    print(f'{len(set(args.names))} removed, {read_manifest(args.index)["photographs"]} photographs are in {args.index}')
 
 # %% ../nbs/99_cli.ipynb #83a50895
 def grant(
@@ -176,7 +181,7 @@ def grant(
     if any((p / 'manifest.json').is_file() for p in Path(args.out).resolve().parents):
         raise InputError(f'{args.out} lies inside an index, which the cloud gets: keep the key elsewhere')
     save_key(Owner(load_key(args.key)).key.grant(), args.out)
-    print(f'{args.out} may search and open photographs. Hand it over on a way that you trust.')
+    print(f'{args.out} opens every photograph in the index, and cannot change it. Hand it over in a way that you trust; after copying, the file wants `chmod 600`.')
 
 # %% ../nbs/99_cli.ipynb #def9062b
 def found_json(session, manifest):
@@ -206,10 +211,11 @@ def search(
     if args.picture:
         pictures = [open_picture(io_bytes(data), 256) for _, data in files(cloud, user, [r.id for r in session.result], args.originals)]
         draw_results(args.picture, [(open_picture(args.photo, 256), pictures, session.result)])
+        say(f'{args.picture} written')
     if args.json: print(json.dumps(found_json(session, user.manifest)))
     else:
         print_results(session.result)
-        say(f'{session.visits} nodes visited in {session.cloud_ms:.1f} ms by the cloud, which saw: see `tree-privacy inspect {args.index}`')
+        say(f'{session.visits} of {user.manifest["nodes"]} nodes visited in {session.cloud_ms:.1f} ms; nearer photographs may exist: a larger --nodes looks further')
 
 # %% ../nbs/99_cli.ipynb #764fb997
 def io_bytes(data):
@@ -233,7 +239,7 @@ def files(cloud, user, ids, originals):
 def fetch(
     args,  # argparse.Namespace, the options of this command
 ):
-    "Open sealed photographs by the ids that a search gave, into a folder."
+    "Open sealed photographs by the ids that a search gave, into a folder; by default the index holds thumbnails."
     cloud, user = connect(args.index, args.key)
     out, places = Path(args.out), {}
     for name, data in files(cloud, user, list(dict.fromkeys(args.ids)), args.originals):
@@ -244,6 +250,8 @@ def fetch(
         places[place] = data
     write_all(places)
     for place in places: print(printable(str(place)))
+    if user.manifest['photos'] == 'thumbs' and not args.originals:
+        say('these are thumbnails of at most 256 pixels; --originals FOLDER gives the files, and so does an index made with --photos full')
 
 # %% ../nbs/99_cli.ipynb #203a9df1
 def as_jpeg(name):
@@ -345,8 +353,9 @@ def inspect_text(m, size, verified, signed):
     lines = [f'index {m["index"]}, version {m["version"]}, key {m["key"]}, lock {m["lock"]} ({m["form"]} form)',
              f'{m["photographs"]} photographs, codes of {m["bits"]} bits, a tree of {m["nodes"]} nodes with {m["leaves"]} leaves ({m["rule"]} rule)',
              *(f'  {n:>14,} bytes: {what[kind]}' for kind, n in size.items()), 'what the cloud learns:',
-             *(f'  - {thing}: {how}' for thing, how in LEAKS[m['lock']])]
+             *(f'  - {thing}: {how}' for thing, how in LEAKS[m['lock']] if '`tagged`' not in thing or m['rule'] == 'tagged')]
     if verified: lines.append('every file is as the manifest says' + (', which the owner signed' if signed else ''))
+    elif signed: lines.append('the owner signed this manifest; --verify also compares every file with it')
     return '\n'.join(lines)
 
 # %% ../nbs/99_cli.ipynb #57321c99
@@ -391,7 +400,7 @@ def check_evaluate(args, there, asked):
 def evaluate(
     args,  # argparse.Namespace, the options of this command
 ):
-    "Measure accuracy, recall@10 and visits of merging rules and numbers of nodes."
+    "Measure accuracy, recall@10 and visits of merging rules and numbers of nodes; keeps the network's features, unencrypted, in ~/.cache/tree_privacy (or TREE_PRIVACY_CACHE)."
     from tree_privacy.codes import cached_features, check_bits, pretrained
     from tree_privacy.retrieval import experiment
     train, test = labelled(args.train), labelled(args.test)
@@ -540,7 +549,7 @@ def encoder_options(parser, bits):
 def command(commands, function, example, **more):
     "A sub-command whose help is its docstring and an example."
     return commands.add_parser(function.__name__, help=function.__doc__, description=function.__doc__,
-                               epilog=f'example: tree-privacy {example}', **more)
+                               epilog=f'example: tree-privacy {example}', allow_abbrev=False, **more)
 
 # %% ../nbs/99_cli.ipynb #4623a6d3
 def owner_commands(commands):
@@ -613,7 +622,7 @@ def other_commands(commands):
 # %% ../nbs/99_cli.ipynb #1ebfd98d
 def parser() -> argparse.ArgumentParser:  # knows every command and option
     "The command line with all its sub-commands."
-    p = argparse.ArgumentParser(prog='tree-privacy', description='Find similar photographs on a cloud that cannot look at them.',
+    p = argparse.ArgumentParser(prog='tree-privacy', allow_abbrev=False, description='Find similar photographs on a cloud that cannot look at them.',
         epilog='Begin with `tree-privacy demo`. `tree-privacy COMMAND --help` explains a command. '
                'The random-matrix lock is fast and breakable: `tree-privacy inspect DIR` says what the cloud learns.')
     p.add_argument('--version', action='version', version=f'tree-privacy {tree_privacy.__version__}')
@@ -631,6 +640,8 @@ def main(
     args = parser().parse_args(argv)
     warnings.showwarning = lambda message, category, *rest, **more: say(f'tree-privacy: warning: {printable(str(message))}')
     try:
+        for name, v in vars(args).items():
+            if isinstance(v, str) and v.startswith('~'): setattr(args, name, os.path.expanduser(v))
         if any(v == '' or '\0' in v for v in vars(args).values() if isinstance(v, str)): raise InputError('an argument is empty, or holds a zero byte: wanted a name')
         return globals()[args.command](args) or 0
     except BrokenPipeError: os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read our output has had enough

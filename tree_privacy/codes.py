@@ -325,8 +325,8 @@ def fit_binariser(
     check_features(features, bits)
     enough = len(features) >= 10 * bits and np.linalg.matrix_rank(np.cov(unit(features).T)) >= bits
     if not enough:
-        warnings.warn(f'{len(features)} pictures are too few or too alike to learn {bits} bits from '
-                      f'(wanted {10 * bits} that differ): using random projections')
+        warnings.warn(f'{len(features)} pictures are too few or too alike to learn {bits} bits from (wanted {10 * bits} that differ): '
+                      'using random projections, which work for any number and are less accurate')
     return (ITQ if enough else RandomProjection)(bits, seed).fit(features)
 
 # %% ../nbs/10_codes.ipynb #65f47238

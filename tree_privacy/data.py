@@ -159,8 +159,10 @@ def folder(
     path = Path(path)
     if not path.is_dir():
         raise InputError(f'{path} is not a folder: give a folder that holds photographs')
-    found = sorted(Path(root, f).relative_to(path) for root, _, files in os.walk(path) for f in files
-                   if Path(f).suffix.lower() in SUFFIXES and not f.startswith('.'))
+    there = [Path(root, f).relative_to(path) for root, _, files in os.walk(path) for f in files if not f.startswith('.')]
+    found = sorted(f for f in there if f.suffix.lower() in SUFFIXES)
+    others = sorted({f.suffix.lower() or f.name for f in there} - SUFFIXES)
+    if found and others: warnings.warn(f'left out {len(there) - len(found)} files of {path}, which are no pictures that can be read: {", ".join(others[:8])}')
     if not found:
         raise InputError(f'{path} holds no photographs: wanted files ending in {", ".join(sorted(SUFFIXES))}')
     labels = [f.parts[0] for f in found] if all(len(f.parts) > 1 for f in found) else None

@@ -143,7 +143,7 @@ def load_key(
 # %% ../nbs/50_roles.ipynb #55cea6a0
 class SealError(InputError):
     "Sealed data that cannot be opened."
-    def __init__(self): super().__init__('sealed data cannot be opened: they were altered or swapped, or belong to another key, index or version')
+    def __init__(self): super().__init__('sealed data cannot be opened: they belong to another key, index or version, or were altered or swapped')
 
 # %% ../nbs/50_roles.ipynb #7fe94768
 class Sealer:
@@ -206,7 +206,7 @@ def read_message(
         arrays, kind = load(body), header['kind']
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError, struct.error):
         raise InputError('this message is damaged: transfer it again') from None
-    if kind not in wanted.split(): raise InputError(f'this is a {kind} message: wanted a {wanted} message')
+    if kind not in wanted.split(): raise InputError(f'this is a {kind} message: wanted a {wanted} message (a user writes search and fetch, a cloud writes found and photos)')
     return SimpleNamespace(header=header, arrays=arrays)
 
 # %% ../nbs/50_roles.ipynb #37319999
