@@ -28,3 +28,8 @@ def snapshot(folder):
     "Every path below a folder, with the checksum of its content."
     return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() if p.is_file() else None
             for p in sorted(Path(folder).rglob('*'))}
+
+
+def places(home):
+    "Where an index and its key lie in a folder, as options of the command."
+    return ['--index', home / 'cloud', '--key', home / 'mine.key']

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pictures import album, draw, snapshot
+from pictures import album, draw, places, snapshot
 from tree_privacy.roles import OwnerKey, save_key
 
 COMMAND = Path(sys.executable).with_name('tree-privacy')
@@ -48,9 +48,6 @@ def world(tmp_path_factory):
 def copy(world, tmp_path):
     "The same, to change or to destroy."
     return Path(shutil.copytree(world, tmp_path / 'home'))
-
-
-def places(home): return ['--index', home / 'cloud', '--key', home / 'mine.key']
 
 
 def test_key_file_is_for_its_owner_alone(world):

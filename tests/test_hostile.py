@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load, save
 
-from pictures import album, draw, picture, snapshot
+from pictures import album, draw, picture, places as at, snapshot
 from tree_privacy import cli, codes, roles
 from tree_privacy.roles import MANIFEST, checksum, message, read_message
 
@@ -79,7 +79,7 @@ def world(tmp_path_factory):
     "Twelve photographs, their index, its key, a request and the reply to it."
     home = tmp_path_factory.mktemp('hostile')
     album(home / 'photos', 12)
-    places = ['--index', f'{home}/cloud', '--key', f'{home}/mine.key']
+    places = [str(a) for a in at(home)]
     assert cli.main(['index', f'{home}/photos', *places, '--bits', '64']) == 0
     assert cli.main(['ask', f'{home}/photos/a/00.png', *places, '--out', f'{home}/request']) == 0
     assert cli.main(['answer', f'{home}/request', '--index', f'{home}/cloud', '--out', f'{home}/reply']) == 0
@@ -90,9 +90,6 @@ def world(tmp_path_factory):
 def home(world, tmp_path):
     "A copy of it, to change or to destroy."
     return Path(shutil.copytree(world, tmp_path / 'home'))
-
-
-def at(home): return ['--index', home / 'cloud', '--key', home / 'mine.key']
 
 
 def query(home): return home / 'photos/a/00.png'
