@@ -22,8 +22,8 @@ import numpy as np
 
 import tree_privacy
 from .data import SUFFIXES, Images, InputError, digits, folder, open_picture, progress, select
-from .roles import (LEAKS, Cloud, Owner, OwnerKey, User, check_manifest, hello, load_key, open_all, read_found,
-                                read_manifest, read_message, replaceable, save_key, sha256, write_synced)
+from .roles import (LEAKS, MANIFEST, Cloud, Owner, OwnerKey, User, check_manifest, hello, load_key, open_file, read_found,
+                                read_manifest, read_message, replaceable, save_key, write_synced)
 
 # %% ../nbs/99_cli.ipynb #c7b200a3
 def say(text): print(text, file=sys.stderr)
@@ -127,7 +127,7 @@ def index(
     "Encrypt a folder of photographs into an index that a cloud can search; an index that is there is made anew, if the key opens it."
     from tree_privacy.codes import Encoder
     check_places(args.index, args.key, args.photos_folder)
-    made, there = not Path(args.key).exists(), Path(args.index, 'manifest.json').exists()
+    made, there = not Path(args.key).exists(), Path(args.index, MANIFEST).exists()
     if made and there: raise InputError(f'there is no key file {args.key}, and {args.index} was made with one: give that, or a new folder for a new index')
     key = OwnerKey.generate() if made else load_key(args.key)
     author, old = Owner(key), replaceable(args.index, key)
@@ -139,7 +139,7 @@ def index(
     if made: save_key(key, args.key)
     try: author.create(args.index, images, codes, encoder.to_bytes(), args.photos, args.rule, args.form)
     except BaseException:
-        if made and not Path(args.index, 'manifest.json').exists(): Path(args.key).unlink()
+        if made and not Path(args.index, MANIFEST).exists(): Path(args.key).unlink()
         raise
     note_written(args, key)
     print(f'{len(images)} photographs are in {args.index}: give that folder to the cloud.')
@@ -178,7 +178,7 @@ def grant(
     args,  # argparse.Namespace, the options of this command
 ):
     "Write a key for a user: it opens and searches, but cannot change the index."
-    if any((p / 'manifest.json').is_file() for p in Path(args.out).resolve().parents):
+    if any((p / MANIFEST).is_file() for p in Path(args.out).resolve().parents):
         raise InputError(f'{args.out} lies inside an index, which the cloud gets: keep the key elsewhere')
     save_key(Owner(load_key(args.key)).key.grant(), args.out)
     print(f'{args.out} opens every photograph in the index, and cannot change it. Hand it over in a way that you trust; after copying, the file wants `chmod 600`.')
@@ -334,11 +334,8 @@ def inspect(
     args,  # argparse.Namespace, the options of this command
 ):
     "Say what an index holds, and what its lock hides and does not."
-    m, _ = open_all(args.index) if args.verify else (read_manifest(args.index), None)
-    if args.verify:
-        for name, about in progress(m['files'].items(), 'checking'):
-            if sha256(Path(args.index, m['generation'], name)) != about['sha256']:
-                raise InputError(f'{name} in {args.index} was altered: fetch the index again')
+    m = read_manifest(args.index)
+    for name in progress(m['files'], 'checking') if args.verify else (): open_file(args.index, m, name)
     if args.key: check_manifest(m, load_key(args.key), read_seen(args.key).get(m['index'], 0))
     size = {kind: sum(about['bytes'] for name, about in m['files'].items() if name.startswith(kind)) for kind in ('tree', 'records', 'encoder', 'photos')}
     public = {k: v for k, v in m.items() if k not in ('files', 'signature')}
