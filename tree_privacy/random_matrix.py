@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from fastcore.basics import patch
 
-from .codes import signs
 from .data import InputError
+from .measures import signs
 from .tree import GRID
 
 # %% ../nbs/30_random_matrix.ipynb #0b743a69

@@ -36,8 +36,8 @@ from fastcore.basics import patch
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from .codes import hamming
 from .data import Images, InputError, open_picture, progress
+from .measures import hamming
 from .random_matrix import MatrixKey, distances, subkey
 from .tree import MergeTree
 

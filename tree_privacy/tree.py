@@ -11,8 +11,8 @@ __all__ = ['GRID', 'similarity', 'widen', 'MergeTree', 'purity']
 import numpy as np
 from fastcore.basics import patch
 
-from .codes import signs
 from .data import InputError, progress
+from .measures import signs
 
 # %% ../nbs/20_tree.ipynb #381305f0
 def similarity(
