@@ -6,12 +6,13 @@ Docs: https://tree-privacy.github.io/tree_privacy/codes.html.md"""
 
 # %% auto #0
 __all__ = ['BINARISERS', 'ENCODER_FORMAT', 'Binariser', 'RandomProjection', 'PCA', 'ITQ', 'HashLayer', 'fit_binariser', 'Encoder',
-           'load_encoder']
+           'load_encoder', 'codes_to_bytes', 'load_codes']
 
 # %% ../nbs/10_codes.ipynb #a651b637
 import json
 import warnings
 from itertools import chain
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -431,3 +432,29 @@ def stored_backbone(encoder, arrays):
     backbone = Backbone('small-cnn', 28, small_cnn(2)[0], grey, 128) if encoder.backbone == 'small-cnn' else pretrained(encoder.backbone, encoder.size)
     backbone.module.load_state_dict({k[4:]: torch.from_numpy(v.copy()) for k, v in arrays.items() if k.startswith('net.')})
     return backbone
+
+# %% ../nbs/10_codes.ipynb #ca75c4b1
+def codes_to_bytes(
+    names: list,  # n str, names of the pictures
+    codes: np.ndarray,  # (n, d // 8) uint8, packed codes
+    encoder: Encoder,  # fitted
+) -> bytes:  # safetensors: codes; names as JSON; the encoder's bytes
+    "Codes, names and encoder as bytes."
+    from safetensors.numpy import save
+    text = json.dumps(list(names)).encode()  # as ASCII, so that any name of a file goes through
+    arrays = dict(names=np.frombuffer(text, np.uint8), encoder=np.frombuffer(encoder.to_bytes(), np.uint8), codes=np.ascontiguousarray(codes))
+    return save(arrays, {'codes': json.dumps(dict(format=ENCODER_FORMAT))})
+
+def load_codes(
+    data: bytes,  # what `codes_to_bytes` gave
+) -> SimpleNamespace:  # names, n str; codes, (n, d // 8) uint8; encoder, an Encoder
+    "Read a file of codes; raises `InputError` for anything else."
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+    try:
+        arrays = load(data)
+        found = SimpleNamespace(names=json.loads(arrays['names'].tobytes()), codes=arrays['codes'], encoder=load_encoder(arrays['encoder'].tobytes()))
+        if found.codes.dtype != np.uint8 or found.codes.shape != (len(found.names), found.encoder.bits // 8): raise ValueError('its arrays do not fit')
+        return found
+    except (KeyError, ValueError, TypeError, RecursionError, SafetensorError) as error:
+        raise InputError(f'this is no file of codes ({error}): wanted what `tree-privacy encode` or codes_to_bytes writes') from None

@@ -555,6 +555,7 @@ def write_index(key, folder, base, old, about, ids, codes, names, encoder, image
         if old: known.update(keep_packs(part, folder, old, gone))
         if images is not None and about['photos'] != 'none':
             seal_photos(part, sealer, about['version'], images, new_ids, about['photos'], about['photo_size'])
+        if images is not None: images.check()  # an error here leaves the index as it was
     return SimpleNamespace(tree=tree, ids=ids)
 
 # %% ../nbs/50_roles.ipynb #82b4d17c
