@@ -113,7 +113,7 @@ def train_small_cnn(
 
 # %% ../nbs/07_backbones.ipynb #ce9bdb8a
 def efficientnet_lite0(
-    size: int = 112,  # int, pixels; 224 is more accurate and four times slower
+    size: int = 112,  # int, pixels; 224 has four times as many, and takes four times the work
 ) -> Backbone:  # 1,280 features
     "EfficientNet-Lite0 with ImageNet weights, its last feature map averaged (Tan and Le 2019)."
     if not 32 <= size <= 1024: raise InputError(f'size is {size} pixels: wanted 32 to 1024')
@@ -136,12 +136,14 @@ def torchvision_backbone(
         raise InputError(f"there is no backbone {name!r}: wanted 'efficientnet-lite0', 'small-cnn' or a name "
                          'from torchvision.models.list_models()')
     weights = torchvision.models.get_model_weights(name).DEFAULT
+    layers = [k for k, m in torchvision.models.get_model(name, weights=None).named_modules() if isinstance(m, torch.nn.Linear)]
+    if not layers: raise InputError(f'{name} has no fully connected layer to cut off: use another one, for example resnet18')
     net, transform = torchvision.models.get_model(name, weights=weights), weights.transforms()
-    last = [k for k, m in net.named_modules() if isinstance(m, torch.nn.Linear)][-1]
-    parent, _, child = last.rpartition('.')
-    dimension = net.get_submodule(last).in_features
+    parent, _, child = layers[-1].rpartition('.')
+    dimension = net.get_submodule(layers[-1]).in_features
     setattr(net.get_submodule(parent), child, torch.nn.Identity())
-    return Backbone(name, transform.crop_size[0], net, lambda x: transform(x.permute(0, 3, 1, 2)), dimension)
+    mean, std = (torch.tensor(v)[:, None, None] for v in (transform.mean, transform.std))
+    return Backbone(name, transform.crop_size[0], net, lambda x: (x.permute(0, 3, 1, 2) / 255 - mean) / std, dimension)
 
 # %% ../nbs/07_backbones.ipynb #81bafdf5
 def pretrained(
@@ -213,10 +215,11 @@ class FeatureCache:
         place=None,  # path of a folder, or None for the usual one
     ):
         place = Path(place or os.environ.get('TREE_PRIVACY_CACHE') or Path.home() / '.cache/tree_privacy')
-        place.mkdir(parents=True, exist_ok=True)
-        self.file = place / f'{backbone.name}-{backbone.size}.sqlite'
-        self.rows = sqlite3.connect(self.file, timeout=60)
-        self.rows.execute('create table if not exists features (picture blob primary key, value blob) without rowid')
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = place / f'{backbone.name}-{backbone.size}-{weights_digest(backbone.module)}.sqlite'
+        self.rows = sqlite3.connect(file, timeout=60)
+        file.chmod(0o600)
+        self.rows.executescript('pragma page_size = 32768; create table if not exists features (picture blob primary key, value blob)')
         self.bytes = 4 * backbone.dimension
 
     def get(self,
@@ -225,14 +228,20 @@ class FeatureCache:
         "Read what is known."
         found = [self.rows.execute('select picture, value from features where picture = ?', (key,)).fetchone() for key in keys]
         return {row[0]: np.frombuffer(row[1], np.float32) for row in found if row and len(row[1]) == self.bytes}
-
-    def put(self, 
+    def put(self,
         new: dict,  # {key: (f,) float32}
     ):
         "Store, all or nothing."
         with self.rows: self.rows.executemany('insert or replace into features values (?, ?)', [(k, v.tobytes()) for k, v in new.items()])
 
-# %% ../nbs/07_backbones.ipynb #0bb37bc4
+# %% ../nbs/07_backbones.ipynb #71c3c3a7
+def weights_digest(module):
+    "16 hexadecimal digits that change with any weight"
+    total = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()): total.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    return total.hexdigest()[:16]
+
+# %% ../nbs/07_backbones.ipynb #d3e21b16
 def cached(images, backbone, numbers, processes, place):
     "(numbers, features) of a block at a time, from the cache where this very picture went through this very network before"
     cache, size = usable(FeatureCache, backbone, place), 8192 if processes else 1024
@@ -245,7 +254,7 @@ def cached(images, backbone, numbers, processes, place):
         there = [i for i in keys if i in done]
         if there: yield np.array(there), np.stack([done[i] for i in there])
 
-# %% ../nbs/07_backbones.ipynb #08ea4ee6
+# %% ../nbs/07_backbones.ipynb #ecfa3bbf
 def fingerprints(images, numbers):
     "SHA-256 of the files of some pictures"
     def one(i):
@@ -259,7 +268,7 @@ def usable(work, *args):
     except (sqlite3.Error, OSError) as error:
         warnings.warn(f'the feature cache cannot be used ({error}): going on without it; TREE_PRIVACY_CACHE names another folder')
 
-# %% ../nbs/07_backbones.ipynb #d633e454
+# %% ../nbs/07_backbones.ipynb #390f1cdb
 def stream(
     images: Images,  # n pictures
     backbone: Backbone,  # the network
@@ -278,7 +287,7 @@ def stream(
             yield some, values
     images.check()
 
-# %% ../nbs/07_backbones.ipynb #3869b7d6
+# %% ../nbs/07_backbones.ipynb #2b311316
 def features(
     images: Images,  # n pictures
     backbone: Backbone,  # the network

@@ -115,20 +115,21 @@ def note_written(args, key):
     check_manifest(manifest, key)
     remember(args.key, manifest)
 
-def labels_for(args, images):
-    "Labels from a table for a hash layer, or None for those of the folders"
-    if args.labels == 'folders' and args.binariser == 'hash' and images.labels is None:
-        raise InputError('--binariser hash learns from labels, and the photographs lie in no subfolders: sort them into some, or give --labels FILE.csv')
-    if args.labels == 'folders': return None
-    if args.binariser != 'hash': warnings.warn(f'--labels {args.labels} is not used: only --binariser hash learns from labels')
-    return labels_from_csv(args.labels, images.names)
-
 def readable(images, kept):
     "The photographs that could be read, with a count of the others on standard error."
     if len(kept) < len(images): say(f'{len(images) - len(kept)} of {len(images)} pictures could not be read and were skipped')
     return select(images, kept)
 
-# %% ../nbs/99_cli.ipynb #2a813644
+# %% ../nbs/99_cli.ipynb #d80a7cbb
+def labels_for(args, images):
+    "Labels from a table for a hash layer, or None for those of the folders"
+    if args.labels == 'folders' and args.binariser == 'hash' and images.labels is None:
+        raise InputError('--binariser hash learns from labels, and the photographs lie in no subfolders: sort them into some, or give --labels FILE.csv')
+    if args.labels == 'folders': return None
+    if args.binariser != 'hash' and args.backbone != 'small-cnn': warnings.warn(f'--labels {args.labels} is not used: only --binariser hash and --backbone small-cnn learn from labels')
+    return labels_from_csv(args.labels, images.names)
+
+# %% ../nbs/99_cli.ipynb #bab6d15f
 def index(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -154,7 +155,7 @@ def index(
     if old: say(f'it held {old["photographs"]} before and was made anew, with new ids; `tree-privacy add` adds to an index')
     if made: say(f'{args.key} is the only way into it. Keep a copy elsewhere: losing it loses the index for good (not your own photographs).')
 
-# %% ../nbs/99_cli.ipynb #55826d88
+# %% ../nbs/99_cli.ipynb #4f44e080
 def add(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -181,7 +182,7 @@ def remove(
     note_written(args, author.key)
     print(f'{len(set(args.names))} removed, {read_manifest(args.index)["photographs"]} photographs are in {args.index}')
 
-# %% ../nbs/99_cli.ipynb #83a50895
+# %% ../nbs/99_cli.ipynb #e6db43c5
 def grant(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -191,7 +192,7 @@ def grant(
     save_key(Owner(load_key(args.key)).key.grant(), args.out)
     print(f'{args.out} opens every photograph in the index, and cannot change it. Hand it over in a way that you trust; after copying, the file wants `chmod 600`.')
 
-# %% ../nbs/99_cli.ipynb #ca3df870
+# %% ../nbs/99_cli.ipynb #e3af022e
 def encode(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -200,6 +201,7 @@ def encode(
     check_out(args.out)
     images = folder(args.photos_folder)
     if args.like:
+        if args.binariser != 'itq' or args.labels != 'folders': warnings.warn('with --like the encoder comes from there: --binariser and --labels are not used')
         encoder = load_codes(read_file(args.like, 'file of codes')).encoder
         codes, kept = encoder.transform(images, not args.no_cache)
     else:
@@ -211,7 +213,7 @@ def encode(
     if args.json: print(json.dumps(about))
     else: print(f'{len(images)} codes of {encoder.bits} bits ({about["distinct"]} different ones) are in {args.out}, which is not encrypted: keep it as you keep the photographs')
 
-# %% ../nbs/99_cli.ipynb #76cace12
+# %% ../nbs/99_cli.ipynb #05a1881a
 def found_json(session, manifest):
     "What `search --json` prints"
     return dict(results=[dict(photo=r.name, distance=r.distance, id=r.id) for r in session.result],
@@ -225,7 +227,7 @@ def printable(name):
     shown = ''.join(c if c.isprintable() else c.encode('unicode_escape', 'surrogatepass').decode() for c in name)
     return shown.encode(sys.stdout.encoding or 'utf-8', 'backslashreplace').decode(sys.stdout.encoding or 'utf-8')
 
-# %% ../nbs/99_cli.ipynb #0c2bdf03
+# %% ../nbs/99_cli.ipynb #558f2858
 def search(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -245,7 +247,7 @@ def search(
         print_results(session.result)
         say(f'{session.visits} of {user.manifest["nodes"]} nodes visited in {session.cloud_ms:.1f} ms; nearer photographs may exist: a larger --nodes looks further')
 
-# %% ../nbs/99_cli.ipynb #b0c554ad
+# %% ../nbs/99_cli.ipynb #7abce69d
 def io_bytes(data):
     import io
     return io.BytesIO(data)
@@ -263,7 +265,7 @@ def files(cloud, user, ids, originals):
         out.append((name, data))
     return out
 
-# %% ../nbs/99_cli.ipynb #3128cae6
+# %% ../nbs/99_cli.ipynb #2ce2e312
 def fetch(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -281,7 +283,7 @@ def fetch(
     if user.manifest['photos'] == 'thumbs' and not args.originals:
         say('these are thumbnails of at most 256 pixels; --originals FOLDER gives the files, and so does an index made with --photos full')
 
-# %% ../nbs/99_cli.ipynb #221a2461
+# %% ../nbs/99_cli.ipynb #f2e2c080
 def as_jpeg(name):
     "The name of a thumbnail, which is a JPEG whatever the photograph was"
     path = Path(name)
@@ -300,7 +302,7 @@ def write_all(places):
         for path in reversed(made): path.rmdir() if path.is_dir() else path.unlink()
         raise
 
-# %% ../nbs/99_cli.ipynb #fe2cfc4c
+# %% ../nbs/99_cli.ipynb #219f337e
 def draw_results(path, rows, tree=None):
     "Queries beside their results; with `tree`, a function that draws on axes, a tree below them."
     from matplotlib.figure import Figure
@@ -318,7 +320,7 @@ def draw_results(path, rows, tree=None):
     fig.savefig(data, format='png', dpi=110)
     write_whole(path, data.getvalue())
 
-# %% ../nbs/99_cli.ipynb #ae0ddbad
+# %% ../nbs/99_cli.ipynb #e8262d0f
 def ask(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -328,7 +330,7 @@ def ask(
     write_whole(args.out, session.request)
     print(f'{args.out}: {len(session.request)} bytes for the cloud')
 
-# %% ../nbs/99_cli.ipynb #9ecd9555
+# %% ../nbs/99_cli.ipynb #a8a55734
 def answer(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -352,12 +354,12 @@ def read(
         say(f'nearest to {printable(note)}:')
         print_results(results)
 
-# %% ../nbs/99_cli.ipynb #23f2bf52
+# %% ../nbs/99_cli.ipynb #18f63861
 def read_file(path, what):
     if not Path(path).is_file(): raise InputError(f'there is no {what} {path}: give the file that the other side wrote')
     return Path(path).read_bytes()
 
-# %% ../nbs/99_cli.ipynb #048aa9f6
+# %% ../nbs/99_cli.ipynb #452fbd62
 def inspect(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -370,7 +372,7 @@ def inspect(
     if args.json: print(json.dumps(dict(public, bytes=size, leaks=LEAKS[m['lock']])))
     else: print(inspect_text(m, size, args.verify, args.key))
 
-# %% ../nbs/99_cli.ipynb #d46b5555
+# %% ../nbs/99_cli.ipynb #0221dd7d
 def inspect_text(m, size, verified, signed):
     "What `inspect` says of a manifest and the bytes of each kind."
     what = dict(tree='ciphertexts of the tree and its links', records='sealed names and codes', encoder='the sealed encoder',
@@ -383,7 +385,7 @@ def inspect_text(m, size, verified, signed):
     elif signed: lines.append('the owner signed this manifest; --verify also compares every file with it')
     return '\n'.join(lines)
 
-# %% ../nbs/99_cli.ipynb #b6808bdb
+# %% ../nbs/99_cli.ipynb #380ed061
 def numbers(text):
     "A list of whole numbers from 1,2,3"
     try: found = [int(x) for x in str(text).split(',')]
@@ -402,7 +404,7 @@ def labelled(args, path):
     if images.labels is None: raise InputError(f'{path} has no categories: wanted one subfolder for each, or --labels FILE.csv')
     return images
 
-# %% ../nbs/99_cli.ipynb #a11eabb1
+# %% ../nbs/99_cli.ipynb #3a3e2e6c
 def draws(args, found, labels, asked, asked_labels, categories):
     "One draw for every number of categories and seed: the binariser's seed, and which categories are taken."
     from tree_privacy.codes import fit_binariser
@@ -415,7 +417,7 @@ def draws(args, found, labels, asked, asked_labels, categories):
             here, there = np.isin(labels, some), np.isin(asked_labels, some)
             yield c, seed, codes[here], labels[here], queries[there], asked_labels[there]
 
-# %% ../nbs/99_cli.ipynb #03616aaf
+# %% ../nbs/99_cli.ipynb #a7acc73f
 def check_evaluate(args, there, asked):
     "The numbers of categories to measure; raises `InputError` for options that make no sense."
     if min(args.nodes) < 1: raise InputError('a number of nodes is 0: wanted 1 or more')
@@ -426,7 +428,7 @@ def check_evaluate(args, there, asked):
     if set(categories) != set(args.categories): say(f'there are {len(there)} categories: measuring {", ".join(map(str, categories))}')
     return categories
 
-# %% ../nbs/99_cli.ipynb #da2b74e8
+# %% ../nbs/99_cli.ipynb #c309e2d8
 def evaluate(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -446,7 +448,7 @@ def evaluate(
     result = dict(dataset='/'.join(Path(args.train).resolve().parts[-2:]), n=len(labels), d=args.bits, binariser=args.binariser) | result
     print(json.dumps(result) if args.json else table(result))
 
-# %% ../nbs/99_cli.ipynb #478a39bb
+# %% ../nbs/99_cli.ipynb #1d1d87f5
 def table(result):
     "The summary as text: one line a number of categories, rule and number of nodes, means with their intervals."
     n = {r['categories']: r['n'] for r in result['rows']}
@@ -461,7 +463,7 @@ def table(result):
                      f'{s["recall_10"]["mean"]:9.3f}  {s["visits"]["mean"]:7.0f} ({s["visits"]["mean"] / n[c]:6.1%})  {height[c, s["rule"]] or "":>6}')
     return '\n'.join(lines)
 
-# %% ../nbs/99_cli.ipynb #dceb171d
+# %% ../nbs/99_cli.ipynb #128b1db2
 def demo_encoder(args):
     "The encoder to fit; what cannot work is refused before the work begins"
     from tree_privacy.codes import Encoder, check_bits
@@ -486,7 +488,7 @@ def same_results(cloud, user, plain, queries, nodes):
         same &= session.visits == p.visits
     return bool(same)
 
-# %% ../nbs/99_cli.ipynb #fadb933e
+# %% ../nbs/99_cli.ipynb #841f337a
 def demo_table(name, codes, labels, queries, asked):
     "The experiment of `evaluate` for one collection: exhaustive search, one path, three nodes; no accuracy where there are no labels"
     from tree_privacy.retrieval import experiment
@@ -498,7 +500,7 @@ def demo_table(name, codes, labels, queries, asked):
         for row in result['summary']: row.pop('accuracy_minus_exhaustive'), row.update(accuracy=dict(mean=None, low=None, high=None))
     return dict(dataset=name, n=len(codes), d=8 * codes.shape[1]) | result
 
-# %% ../nbs/99_cli.ipynb #97c06fd9
+# %% ../nbs/99_cli.ipynb #a8a2d4f8
 def demo_picture(path, cloud, user, plain, mine, theirs, queries):
     "Four queries beside their results, and the tree with the walk of the first."
     from tree_privacy.retrieval import PlainIndex
@@ -513,7 +515,7 @@ def demo_picture(path, cloud, user, plain, mine, theirs, queries):
     followed = PlainIndex(plain.tree, plain.ids).search(queries[0], 10, 3).followed
     draw_results(path, rows, lambda ax: plain.tree.plot(mine.labels, followed, ax))
 
-# %% ../nbs/99_cli.ipynb #9726f767
+# %% ../nbs/99_cli.ipynb #367a5699
 def demo(
     args,  # argparse.Namespace, the options of this command
 ) -> int:  # 0, or 1 where the encrypted search differs from the plain one
@@ -539,7 +541,7 @@ def demo(
     print(json.dumps(result) if args.json else demo_text(result))
     return 0 if equal else 1
 
-# %% ../nbs/99_cli.ipynb #58687dd5
+# %% ../nbs/99_cli.ipynb #aed170b4
 def demo_text(result):
     n = result['n']
     lines = [f'{result["dataset"]}: {n} pictures, {result["d"]} bits each, {result["rows"][0]["queries"]} queries', '',
@@ -552,7 +554,7 @@ def demo_text(result):
     return '\n'.join(lines + ['', f'the tree has height {result["rows"][-1]["height"]}; the cloud holds {result["cloud_bytes"]:,} bytes: photographs, names and encoder sealed, the shape of the tree plain',
                               f'encrypted search {same} plain search, for every query; see {result["picture"]}'])
 
-# %% ../nbs/99_cli.ipynb #16b615d2
+# %% ../nbs/99_cli.ipynb #29081550
 def common(parser, *names):
     "Options that several commands share."
     known = dict(
@@ -572,7 +574,7 @@ def positive(text):
     if not text.isdecimal() or not 0 < int(text) < 2 ** 60: raise argparse.ArgumentTypeError(f'{text!r} given: wanted a whole number from 1')
     return int(text)
 
-# %% ../nbs/99_cli.ipynb #91dbdb1d
+# %% ../nbs/99_cli.ipynb #0709c300
 def encoder_options(parser, bits):
     parser.add_argument('--bits', type=positive, default=bits, help=f'bits of a code, a multiple of 8 (default {bits}): more are more accurate and larger')
     parser.add_argument('--backbone', default='efficientnet-lite0', metavar='NAME',
@@ -593,7 +595,7 @@ def command(commands, function, example, **more):
     return commands.add_parser(function.__name__, help=function.__doc__, description=function.__doc__,
                                epilog=f'example: tree-privacy {example}', allow_abbrev=False, **more)
 
-# %% ../nbs/99_cli.ipynb #40fd090b
+# %% ../nbs/99_cli.ipynb #a94ac2ee
 def owner_commands(commands):
     p = command(commands, index, 'index Photos --index cloud --key mine.key')
     p.add_argument('photos_folder', metavar='PHOTOS', help='folder of photographs; subfolders count as categories')
@@ -616,7 +618,7 @@ def owner_commands(commands):
     common(p, 'key')
     p.add_argument('--out', required=True, metavar='FILE', help='the new key file')
 
-# %% ../nbs/99_cli.ipynb #f4f6710d
+# %% ../nbs/99_cli.ipynb #4cb905a6
 def user_commands(commands):
     p = command(commands, search, 'search cat.jpg --index cloud --key mine.key --picture found.png')
     p.add_argument('photo', metavar='PHOTO', help='the photograph to ask about')
@@ -638,15 +640,8 @@ def user_commands(commands):
     p.add_argument('reply', metavar='REPLY', help='what `answer` wrote')
     common(p, 'key', 'json')
 
-# %% ../nbs/99_cli.ipynb #ebc4bc04
+# %% ../nbs/99_cli.ipynb #0fe5a7c3
 def other_commands(commands):
-    p = command(commands, encode, 'encode Photos --out photos.codes')
-    p.add_argument('photos_folder', metavar='PHOTOS', help='folder of photographs')
-    p.add_argument('--out', required=True, metavar='FILE', help='file for the codes; one that is there is replaced')
-    p.add_argument('--like', metavar='FILE', help='take the encoder from an earlier file of codes, so that codes can be compared (the options below are then not used)')
-    encoder_options(p, 128)
-    p.add_argument('--seed', type=natural, default=0, help='seed of the encoder (default 0)')
-    common(p, 'json')
     p = command(commands, demo, 'demo')
     p.add_argument('--dataset', metavar='FOLDER', help='your own photographs instead of the digits')
     p.add_argument('--bits', type=positive, default=64, help='bits of a code (default 64)')
@@ -656,6 +651,16 @@ def other_commands(commands):
     p.add_argument('index', metavar='DIR', help='folder of an index')
     p.add_argument('--key', metavar='FILE', help='also check that the owner signed it')
     p.add_argument('--verify', action='store_true', help='also compare the checksum of every file')
+    common(p, 'json')
+
+# %% ../nbs/99_cli.ipynb #aa525df9
+def experiment_commands(commands):
+    p = command(commands, encode, 'encode Photos --out photos.codes')
+    p.add_argument('photos_folder', metavar='PHOTOS', help='folder of photographs')
+    p.add_argument('--out', required=True, metavar='FILE', help='file for the codes; one that is there is replaced')
+    p.add_argument('--like', metavar='FILE', help='take the encoder from an earlier file of codes, so that codes can be compared (the options below are then not used)')
+    encoder_options(p, 128)
+    p.add_argument('--seed', type=natural, default=0, help='seed of the encoder (default 0)')
     common(p, 'json')
     p = command(commands, evaluate, 'evaluate photos/train photos/test --nodes 1,3')
     p.add_argument('train', metavar='TRAIN', help='folder with one subfolder a category: the collection')
@@ -669,7 +674,7 @@ def other_commands(commands):
     p.add_argument('--fill', action='store_true', help='let walks go on until ten leaves are found, as `search` does')
     common(p, 'json')
 
-# %% ../nbs/99_cli.ipynb #2b905315
+# %% ../nbs/99_cli.ipynb #19ae76da
 def parser() -> argparse.ArgumentParser:  # knows every command and option
     "The command line with all its sub-commands."
     p = argparse.ArgumentParser(prog='tree-privacy', allow_abbrev=False, description='Find similar photographs on a cloud that cannot look at them.',
@@ -678,11 +683,12 @@ def parser() -> argparse.ArgumentParser:  # knows every command and option
     p.add_argument('--version', action='version', version=f'tree-privacy {tree_privacy.__version__}')
     commands = p.add_subparsers(dest='command', metavar='COMMAND', required=True)
     other_commands(commands)
+    experiment_commands(commands)
     owner_commands(commands)
     user_commands(commands)
     return p
 
-# %% ../nbs/99_cli.ipynb #6d3976ad
+# %% ../nbs/99_cli.ipynb #f76df573
 def main(
     argv=None,  # list of str, or None for those of the process
 ) -> int:  # exit code: 0, or 2 for bad input, 1 for a search that differs from the plain one or an error of ours, 130 when interrupted
@@ -703,7 +709,7 @@ def main(
                    'please report it with what TREE_PRIVACY_DEBUG=1 shows') or 1
     return 0
 
-# %% ../nbs/99_cli.ipynb #7a0448a8
+# %% ../nbs/99_cli.ipynb #75e58f86
 def run():
     "What the installed command calls."
     code = main()
@@ -711,7 +717,7 @@ def run():
     sys.stderr.flush()
     os._exit(code)
 
-# %% ../nbs/99_cli.ipynb #f18547e6
+# %% ../nbs/99_cli.ipynb #0e2259d8
 def one_line(error):
     "An error's text on one line, with the file that it is about."
     if isinstance(error, OSError) and error.strerror:

@@ -18,13 +18,14 @@ import numpy as np
 
 from fastcore.basics import patch
 
-from .backbones import Backbone, grey, pixels, pretrained, small_cnn, stream, train_small_cnn
+from .backbones import Backbone, grey, one_thread, pixels, pretrained, small_cnn, stream, train_small_cnn
 from .data import Images, InputError, progress
 from .measures import membership, pack
 
 # %% ../nbs/10_codes.ipynb #2577c3f8
 class Binariser:
     "Signs of a linear map; the subclasses differ in how `fit` finds it."
+    supervised = False  # whether `fit` wants labels
     def __init__(self,
         bits: int = 64,  # int, d, a multiple of 8
         seed: int = 0,  # int, the same seed and features give the same map
@@ -33,10 +34,11 @@ class Binariser:
     def transform(self,
         features: np.ndarray,  # (n, f) float32
     ) -> np.ndarray:  # (n, d // 8) uint8, packed codes
-        "Packed codes of features."
-        return pack(self.before(unit(features)) @ self.weight_ + self.bias_ > 0)
+        "Packed codes of features; raises `InputError` for other features than those it was fitted to."
+        check_fitted(self, features)
+        return pack(self._before(unit(features)) @ self.weight_ + self.bias_ > 0)
 
-    def before(self, x): return x  # (n, f) -> (n, rows of weight_)
+    def _before(self, x): return x  # (n, f) -> (n, rows of weight_)
 
     def __repr__(self): return f'{type(self).__name__}(bits={self.bits}, seed={self.seed})'
 
@@ -62,7 +64,15 @@ def check_features(features, bits):
         raise InputError(f'{bad.sum()} of {len(bad)} feature vectors hold NaN or infinity, the first is number '
                          f'{bad.argmax()}: leave those pictures out, or look at the network that made them')
 
-# %% ../nbs/10_codes.ipynb #c5c1553b
+# %% ../nbs/10_codes.ipynb #2c551be0
+def check_fitted(binariser, features):
+    "Raise `InputError` for a binariser that has not learned, or features that it cannot use"
+    if not hasattr(binariser, 'weight_'): raise InputError(f'{binariser} has not learned yet: call fit first')
+    wanted = len(getattr(binariser, 'hidden_weight_', binariser.weight_))
+    if np.ndim(features) != 2 or features.shape[1] != wanted: raise InputError(f'features have the shape {np.shape(features)}: wanted (n, {wanted}), as in fit')
+    if not np.isfinite(features).all(): raise InputError('some features are NaN or infinite: leave those pictures out')
+
+# %% ../nbs/10_codes.ipynb #8eea4206
 class RandomProjection(Binariser):
     "Signs of projections on random directions (Charikar, STOC 2002)."
     def fit(self,
@@ -77,7 +87,7 @@ class RandomProjection(Binariser):
         self.bias_ = -mean @ self.weight_
         return self
 
-# %% ../nbs/10_codes.ipynb #ef82ad09
+# %% ../nbs/10_codes.ipynb #48cb4345
 def moments(features):
     "(f,) mean and (f, f) covariance of features scaled to length one"
     total, square = np.zeros(features.shape[1]), np.zeros((features.shape[1],) * 2)
@@ -88,7 +98,7 @@ def moments(features):
     mean = total / len(features)
     return mean, square / len(features) - np.outer(mean, mean)
 
-# %% ../nbs/10_codes.ipynb #a3f59a33
+# %% ../nbs/10_codes.ipynb #07b40d84
 class PCA(Binariser):
     "Signs of the projections on the principal components."
     def fit(self,
@@ -102,13 +112,13 @@ class PCA(Binariser):
         self.bias_ = -mean @ self.weight_
         return self
 
-# %% ../nbs/10_codes.ipynb #67dc977d
+# %% ../nbs/10_codes.ipynb #387b3c26
 class ITQ(PCA):
     "PCA followed by the rotation that loses least when signs are taken (Gong and Lazebnik, CVPR 2011)."
+    rounds = 50  # how often bits and rotation are improved in turn
     def fit(self,
         features: np.ndarray,  # (n, f) float32
         labels=None,  # not used
-        rounds: int = 50,  # int, how often bits and rotation are improved in turn
     ) -> 'ITQ':  # self, with weight_, bias_ and loss_ (one number a round)
         "Find the projection and the rotation."
         super().fit(features)
@@ -116,7 +126,7 @@ class ITQ(PCA):
         y = np.concatenate([unit(x) @ self.weight_ + self.bias_ for x in blocks])
         rotation = np.linalg.qr(np.random.default_rng(self.seed).standard_normal((self.bits,) * 2))[0]
         scale, self.loss_ = np.sqrt((y ** 2).mean()), []
-        for _ in range(rounds):
+        for _ in range(self.rounds):
             bits = np.sign(y @ rotation)
             u, _, v = np.linalg.svd(bits.T @ y)
             rotation = (u @ v).T
@@ -124,22 +134,25 @@ class ITQ(PCA):
         self.weight_, self.bias_ = (self.weight_ @ rotation).astype(np.float32), self.bias_ @ rotation
         return self
 
-# %% ../nbs/10_codes.ipynb #21102090
+# %% ../nbs/10_codes.ipynb #93e91bf0
 def hash_centres(
     categories: int,  # int, c
     bits: int,  # int, d
     seed: int = 0,  # int
 ) -> np.ndarray:  # (c, d) float32, +1 and -1
-    "A binary word for each category, far from the others."
-    from scipy.linalg import hadamard
-    rng = np.random.default_rng(seed)
-    if bits & (bits - 1) or categories > 2 * bits: return rng.choice([-1, 1], (categories, bits)).astype(np.float32)
-    rows = hadamard(bits)
-    return rng.permutation(np.concatenate([rows, -rows]))[:categories].astype(np.float32)
+    "A binary word for each category, far from the others; raises `InputError` where there are too many."
+    pool = np.random.default_rng(seed).choice(np.float32([-1, 1]), (max(4096, 8 * categories), bits))
+    taken, distance = [0], (bits - pool @ pool[0]) / 2
+    for _ in range(categories - 1):
+        taken.append(int(distance.argmax()))
+        if distance[taken[-1]] < 1: raise InputError(f'{categories} categories are too many for {bits} bits: use more bits, or fewer categories')
+        distance = np.minimum(distance, (bits - pool @ pool[taken[-1]]) / 2)
+    return pool[taken]
 
-# %% ../nbs/10_codes.ipynb #39d60686
+# %% ../nbs/10_codes.ipynb #6e5c6e50
 class HashLayer(Binariser):
     "Signs of a fully connected layer trained on labels, with OrthoHash's loss (Hoe et al., NeurIPS 2021)."
+    supervised = True
     def __init__(self,
         bits: int = 64,  # int, d, a multiple of 8
         seed: int = 0,  # int, the same seed, features and labels give the same layer on the same machine
@@ -151,16 +164,20 @@ class HashLayer(Binariser):
         super().__init__(bits, seed)
         self.hidden, self.epochs, self.margin = hidden, epochs, margin
 
-    def before(self, x): return np.maximum(x @ self.hidden_weight_ + self.hidden_bias_, 0) if self.hidden else x
+    def _before(self, x): return np.maximum(x @ self.hidden_weight_ + self.hidden_bias_, 0) if self.hidden else x
 
-    def loss(self, z, y, centres):
-        "The loss of outputs (n, d) for labels (n, c), whose rows sum to one, given the categories' centres (c, d)"
+    def loss(self,
+        z,  # (n, d) float tensor, outputs
+        y,  # (n, c) float tensor, labels, rows sum to one
+        centres,  # (c, d) float tensor of +1 and -1, the categories' centres
+    ) -> object:  # tensor of one number
+        "Cross-entropy of the scaled cosines to the centres, with a margin."
         from torch.nn.functional import cross_entropy, normalize
         cosine = normalize(z) @ centres.T / self.bits ** .5
-        scale = max(3, 2 ** .5 * np.log(max(2, len(centres) - 1)))  # as AdaCos has it (Zhang et al., CVPR 2019)
+        scale = max(3, 2 ** .5 * np.log(max(2, len(centres) - 1)))  # Zhang et al., CVPR 2019
         return cross_entropy(scale * (cosine - self.margin * (y > 0)), y)
 
-# %% ../nbs/10_codes.ipynb #5388ba25
+# %% ../nbs/10_codes.ipynb #fb327496
 def targets(labels, n):
     "(n, c) float32, rows that sum to one; raises `InputError` for labels that cannot be learned from"
     if labels is None: raise InputError('a hash layer learns from labels, and there are none: give labels, or use ITQ')
@@ -172,7 +189,7 @@ def targets(labels, n):
     if count.min() < 2: raise InputError(f'the category {kinds[count.argmin()]!r} has {count.min()} picture: wanted two or more of each; add some, or leave it out')
     return (table / table.sum(1, keepdims=True)).astype(np.float32)
 
-# %% ../nbs/10_codes.ipynb #733ed5d3
+# %% ../nbs/10_codes.ipynb #bb8757e6
 def hash_head(layer, dimension):
     "The torch module of a `HashLayer`: features of length one -> outputs"
     from torch import nn
@@ -198,7 +215,7 @@ def keep(layer, head):
     if layer.hidden: layer.hidden_weight_, layer.hidden_bias_ = maps[0]
     layer.weight_, layer.bias_ = maps[-1]
 
-# %% ../nbs/10_codes.ipynb #74a7836c
+# %% ../nbs/10_codes.ipynb #83dc8066
 def learn(
     layer: HashLayer,  # whose loss and epochs are used
     net,  # torch.nn.Module, inputs -> outputs (n, d), trained in place
@@ -220,7 +237,7 @@ def learn(
         optimiser.zero_grad(); loss.backward(); optimiser.step(); schedule.step()
     net.eval()
 
-# %% ../nbs/10_codes.ipynb #73ce09d3
+# %% ../nbs/10_codes.ipynb #ef41735b
 @patch
 def fit(self: HashLayer,
     features: np.ndarray,  # (n, f) float32
@@ -231,14 +248,14 @@ def fit(self: HashLayer,
     check_features(features, self.bits)
     y, device = targets(labels, len(features)), 'cuda' if torch.cuda.is_available() else 'cpu'
     x = torch.nn.functional.normalize(torch.as_tensor(features, dtype=torch.float32)).to(device)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), one_thread():
         torch.manual_seed(self.seed)
         head = hash_head(self, x.shape[1]).to(device)
         learn(self, head, lambda some: x[some.to(device)], y, 2e-3)
     keep(self, head)
     return self
 
-# %% ../nbs/10_codes.ipynb #6790cab3
+# %% ../nbs/10_codes.ipynb #fbd68f86
 BINARISERS = dict(itq=ITQ, pca=PCA, lsh=RandomProjection, hash=HashLayer)
 
 def fit_binariser(
@@ -253,11 +270,11 @@ def fit_binariser(
     check_features(features, bits)
     if kind in ('itq', 'pca') and (len(features) < 10 * bits or np.linalg.matrix_rank(moments(features)[1]) < bits):
         warnings.warn(f'{len(features)} pictures are too few or too alike to learn {bits} bits from (wanted {10 * bits} that differ): '
-                      'using random projections, which work for any number and are less accurate')
+                      'using random projections, which work for any number and are usually less accurate')
         kind = 'lsh'
     return BINARISERS[kind](bits, seed).fit(features, labels)
 
-# %% ../nbs/10_codes.ipynb #5cc39295
+# %% ../nbs/10_codes.ipynb #65f47238
 class Encoder:
     "Photographs to packed codes: a backbone, then a binariser."
     def __init__(self,
@@ -282,7 +299,7 @@ class Encoder:
 
     def __repr__(self): return f'Encoder(bits={self.bits}, backbone={self.backbone!r}, binariser={self.binariser!r}, seed={self.seed})'
 
-# %% ../nbs/10_codes.ipynb #60c5f82d
+# %% ../nbs/10_codes.ipynb #c536a3de
 @patch
 def fit_transform(self: Encoder,
     images: Images,  # n pictures
@@ -293,8 +310,9 @@ def fit_transform(self: Encoder,
     labels = images.labels if labels is None else labels
     order = np.random.default_rng(self.seed).permutation(len(images))
     sample, rest = np.sort(order[:self.sample]), np.sort(order[self.sample:])
-    if self.binariser == 'hash': targets(labels, len(images))  # what cannot be learned from is refused before any work
-    self.backbone_ = backbone_for(self, images, sample)
+    if self.binariser not in BINARISERS: raise InputError(f'there is no binariser {self.binariser!r}: wanted {", ".join(BINARISERS)}')
+    if BINARISERS[self.binariser].supervised: targets(labels, len(images))  # what cannot be learned from is refused before any work
+    self.backbone_ = backbone_for(self, images, sample, labels)
     check_bits(self.bits, self.backbone_.dimension)
     parts = list(stream(images, self.backbone_, sample, cache and not self.trained_))
     if not parts: raise InputError(f'none of the {len(images)} pictures can be read: wanted JPEG, PNG, WebP or the like')
@@ -305,27 +323,31 @@ def fit_transform(self: Encoder,
         codes[numbers], good[numbers] = self.binariser_.transform(found), True
     return codes[good], np.flatnonzero(good)
 
-# %% ../nbs/10_codes.ipynb #520bb6b0
-def backbone_for(encoder, images, sample):
+# %% ../nbs/10_codes.ipynb #b3b6160d
+def backbone_for(encoder, images, sample, labels):
     "The network of an encoder: trained on the sample where it is the small CNN, else as it comes"
-    if encoder.backbone != 'small-cnn': return pretrained(encoder.backbone, encoder.size)
-    if images.labels is None or len(set(images.labels)) < 2:
+    encoder.trained_ = encoder.backbone == 'small-cnn'
+    if not encoder.trained_: return pretrained(encoder.backbone, encoder.size)
+    table, kinds = membership(labels) if labels is not None else (None, [])
+    if len(kinds) < 2:
         raise InputError('small-cnn is trained with labels, and there are not two different ones: sort the '
                          "pictures into folders, or use the backbone 'efficientnet-lite0'")
+    if (table.sum(1) != 1).any(): raise InputError(f'small-cnn wants one label a picture, and number {(table.sum(1) != 1).argmax()} has {table.sum(1)[(table.sum(1) != 1).argmax()]}')
     good, ready, _ = pixels(images, 28, sample)
-    if len(set(images.labels[good])) < 2: raise InputError('fewer than two categories have a picture that can be read: small-cnn has nothing to tell apart')
-    encoder.trained_ = True
-    return train_small_cnn(ready, images.labels[good], seed=encoder.seed)
+    kind = table.argmax(1)[good]
+    if len(set(kind)) < 2: raise InputError('fewer than two categories have a picture that can be read: small-cnn has nothing to tell apart')
+    return train_small_cnn(ready, kind, seed=encoder.seed)
 
 def well_labelled(encoder, found, numbers, labels):
-    "Arguments for `fit_binariser`; for 'hash' without pictures whose categories came into the sample only once"
-    if encoder.binariser != 'hash': return found, encoder.bits, encoder.seed, encoder.binariser
+    "Arguments for `fit_binariser`; with labels, without pictures whose categories came into the sample only once"
+    if not BINARISERS[encoder.binariser].supervised: return found, encoder.bits, encoder.seed, encoder.binariser
     table = membership(labels)[0][numbers]
     table &= table.sum(0) > 1
     keep = table.any(1)
-    return found[keep], encoder.bits, encoder.seed, 'hash', table[keep][:, table.any(0)]
+    if not keep.all(): warnings.warn(f'{(~keep).sum()} pictures are left out of training: no other of their category is in the sample of {len(keep)}')
+    return found[keep], encoder.bits, encoder.seed, encoder.binariser, table[keep][:, table.any(0)]
 
-# %% ../nbs/10_codes.ipynb #4cc9c993
+# %% ../nbs/10_codes.ipynb #e12795cb
 @patch
 def transform(self: Encoder,
     images: Images,  # n pictures
@@ -337,7 +359,7 @@ def transform(self: Encoder,
     numbers, codes = map(np.concatenate, zip(*parts))
     return codes, numbers
 
-# %% ../nbs/10_codes.ipynb #f6b7b883
+# %% ../nbs/10_codes.ipynb #cfaf9b7c
 @patch
 def fine_tune(self: Encoder,
     images: Images,  # n pictures
@@ -350,7 +372,8 @@ def fine_tune(self: Encoder,
     from torch import manual_seed, random
     labels = images.labels if labels is None else labels
     targets(labels, len(images))
-    self.backbone_, self.binariser, self.trained_ = backbone_for(self, images, np.arange(len(images))), 'hash', True
+    self.backbone_ = backbone_for(self, images, np.arange(len(images)), labels)
+    self.binariser, self.trained_ = 'hash', True
     check_bits(self.bits, self.backbone_.dimension)
     good, ready, problems = pixels(images, self.backbone_.size, progress(range(len(images)), 'decoding'))
     for problem in problems: warnings.warn(problem)
@@ -364,7 +387,7 @@ def fine_tune(self: Encoder,
     images.check()
     return self
 
-# %% ../nbs/10_codes.ipynb #74042bd5
+# %% ../nbs/10_codes.ipynb #ec950f36
 def whole_network(backbone, head):
     "A torch module from prepared pictures to a hash layer's outputs"
     from torch import nn
@@ -382,21 +405,22 @@ def jittered(backbone, some, mirror):
     x = torch.nn.functional.pad(x, (far,) * 4, mode='replicate')[..., dy:dy + backbone.size, dx:dx + backbone.size]
     return x.contiguous(memory_format=torch.channels_last)
 
-# %% ../nbs/10_codes.ipynb #d885ff81
+# %% ../nbs/10_codes.ipynb #d3664dec
 @patch
 def to_bytes(self: Encoder) -> bytes:  # safetensors: arrays, and JSON in the header
     "The fitted encoder as bytes."
     from safetensors.numpy import save
+    if type(self.binariser_) not in BINARISERS.values(): raise InputError(f'{type(self.binariser_).__name__} is not in BINARISERS, so that nothing could read it back: add it there')
     arrays = {k: v for k, v in vars(self.binariser_).items() if k.endswith('_') and isinstance(v, np.ndarray)}
     if self.trained_: arrays |= {f'net.{k}': v.cpu().numpy().copy() for k, v in self.backbone_.module.state_dict().items()}
     about = dict(format=ENCODER_FORMAT, bits=self.bits, backbone=self.backbone, size=self.size, seed=self.seed, trained=self.trained_,
                  binariser=self.binariser, fitted=type(self.binariser_).__name__)
     return save({k: np.ascontiguousarray(v) for k, v in arrays.items()}, {'encoder': json.dumps(about)})
 
-# %% ../nbs/10_codes.ipynb #7a397bda
+# %% ../nbs/10_codes.ipynb #af066515
 ENCODER_FORMAT = 2
 
-# %% ../nbs/10_codes.ipynb #fa8aac0a
+# %% ../nbs/10_codes.ipynb #dd0379f3
 def load_encoder(
     data: bytes,  # what `Encoder.to_bytes` gave
 ) -> Encoder:  # fitted, ready to transform
@@ -415,12 +439,12 @@ def load_encoder(
     except (KeyError, ValueError, TypeError, RuntimeError, RecursionError, SafetensorError) as error:
         raise InputError(f'this is not an encoder ({error}): wanted the bytes that Encoder.to_bytes gives') from None
 
-# %% ../nbs/10_codes.ipynb #8eececea
+# %% ../nbs/10_codes.ipynb #473671d1
 def stored_binariser(name, encoder, arrays):
     "A fitted binariser from its arrays; raises `ValueError` where they do not fit"
     hidden = arrays['hidden_weight_'] if 'hidden_weight_' in arrays else None
-    options = dict(hidden=0 if hidden is None else hidden.shape[1]) if name == 'HashLayer' else {}
-    b = {c.__name__: c for c in BINARISERS.values()}[name](encoder.bits, encoder.seed, **options)
+    kind = {c.__name__: c for c in BINARISERS.values()}[name]
+    b = kind(encoder.bits, encoder.seed, **dict(hidden=0 if hidden is None else hidden.shape[1]) if kind.supervised else {})
     vars(b).update({k: v for k, v in arrays.items() if not k.startswith('net.')})
     fits = b.weight_.shape[1:] == b.bias_.shape == (b.bits,) and (hidden is None or hidden.shape[1:] == b.hidden_bias_.shape == b.weight_.shape[:1])
     if not fits or not all(np.isfinite(v).all() for k, v in arrays.items() if not k.startswith('net.')): raise ValueError('its arrays do not fit')
@@ -433,7 +457,7 @@ def stored_backbone(encoder, arrays):
     backbone.module.load_state_dict({k[4:]: torch.from_numpy(v.copy()) for k, v in arrays.items() if k.startswith('net.')})
     return backbone
 
-# %% ../nbs/10_codes.ipynb #ca75c4b1
+# %% ../nbs/10_codes.ipynb #777d030d
 def codes_to_bytes(
     names: list,  # n str, names of the pictures
     codes: np.ndarray,  # (n, d // 8) uint8, packed codes

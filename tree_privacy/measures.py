@@ -61,18 +61,23 @@ def radius(
     codes: np.ndarray,  # (n, d // 8) uint8, the collection
     queries: np.ndarray,  # (m, d // 8) uint8
     k: int = 10,  # int
-) -> np.ndarray:  # (m,) int, the distance of every query's k-th nearest code, or of the farthest where there are fewer
+) -> np.ndarray:  # (m, 2) int: the distance of every query's k-th nearest code (the farthest, where there are fewer), and how many are nearer
     "How near a result must be to count as one of the k nearest."
-    k = min(k, len(codes))
-    return np.concatenate([np.partition(hamming(queries[part], codes), k - 1)[:, k - 1] for part in blocks(len(queries), len(codes))])
+    k, out = min(k, len(codes)), []
+    for part in blocks(len(queries), len(codes)):
+        distance = hamming(queries[part], codes)
+        edge = np.partition(distance, k - 1)[:, k - 1]
+        out.append(np.stack([edge, (distance < edge[:, None]).sum(1)], axis=1))
+    return np.concatenate(out)
 
 def recall(
     found: np.ndarray,  # (at most k,) int, distances of the results
-    radius: int,  # int, distance of the k-th nearest code
-    k: int,  # int, how many results there could be
+    near: np.ndarray,  # (2,) int, a row of `radius`
+    k: int,  # int, how many results there could be: at most the size of the collection
 ) -> float:  # 0 ... 1
-    "recall@k with ties counted as equal."
-    return float((np.asarray(found)[:k] <= radius).sum() / k)
+    "recall@k; of codes that tie for the last places, any will do."
+    found, (edge, nearer) = np.asarray(found)[:k], near
+    return float(((found < edge).sum() + min((found == edge).sum(), k - nearer)) / k)
 
 # %% ../nbs/05_measures.ipynb #3236d4a2
 def blocks(m, n):
@@ -134,7 +139,7 @@ def average_precision(
     "Expected average precision of every query over the order of ties; its mean is the tie-aware mAP (McSherry and Najork 2008)."
     t, r = tallied.sum(-1), tallied[..., 1]
     n, nearer = t.cumsum(-1) - t, r.cumsum(-1) - r
-    harmonic = np.append(0, np.cumsum(1 / np.arange(1, t[0].sum() + 1)))
+    harmonic = np.append(0, np.cumsum(1 / np.arange(1, t.sum(-1).max(initial=0) + 1)))
     h = harmonic[n + t] - harmonic[n]
     slope = (r - 1) / np.maximum(t - 1, 1)
     gained = r / np.maximum(t, 1) * ((nearer + 1) * h + slope * (t - (n + 1) * h))
@@ -147,7 +152,7 @@ def average_precision_in_stored_order(
     queries: np.ndarray,  # (m, d // 8) uint8
     query_labels,  # m labels
 ) -> np.ndarray:  # (m,) float, 0 ... 1; it changes when the collection is shuffled
-    "Average precision with ties in the order of the collection, as published tables have it; use it for nothing else."
+    "Average precision with ties in the order of the collection, to compare with published tables; use it for nothing else."
     has, kinds = membership(labels)
     asks, out = membership(query_labels, kinds)[0], []
     for part in blocks(len(queries), len(codes)):
@@ -165,6 +170,7 @@ def neighbours_kept(
 ) -> np.ndarray:  # (m,) float, 0 ... 1
     "Expected share of the true k nearest that are among the k nearest codes."
     k, out = nearest.shape[1], []
+    if not 1 <= k <= len(codes): raise InputError(f'{k} nearest are asked for, of {len(codes)} codes: wanted from 1 to {len(codes)}')
     for part in blocks(len(queries), len(codes)):
         distance = hamming(queries[part], codes)
         edge = np.partition(distance, k - 1, axis=1)[:, k - 1:k]
@@ -175,12 +181,12 @@ def neighbours_kept(
 
 # %% ../nbs/05_measures.ipynb #5da9a975
 def bootstrap(
-    values: np.ndarray,  # (draws, queries) float, one value a query
+    values: np.ndarray,  # (draws, queries) float, one value a query, or (queries,)
     seed: int = 0,  # int, the same seed gives the same redraws, so that differences can be paired
     times: int = 1000,  # int, redraws
 ) -> dict:  # mean, low and high: float, the middle 95 %
     "A mean with its interval over draws and queries."
-    values, rng = np.asarray(values, float), np.random.default_rng(seed)
+    values, rng = np.atleast_2d(np.asarray(values, float)), np.random.default_rng(seed)
     draws, queries = values.shape
     means = np.empty(times)
     for i in range(times):

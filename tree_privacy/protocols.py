@@ -24,7 +24,8 @@ def draw(
     seed: int = 0,  # int, the same seed draws the same
 ) -> tuple:  # (each * kinds,) int numbers drawn, and (n - each * kinds,) int the others; both in rising order
     "Draw the same number of every label at random."
-    labels, rng = np.asarray(labels), np.random.default_rng(seed)
+    labels, rng = np.asarray(labels, dtype=object), np.random.default_rng(seed)
+    if labels.ndim != 1 or not all(isinstance(x, str) for x in labels): raise InputError('some pictures have several labels or none: a protocol wants one word for each')
     kinds, count = np.unique(labels, return_counts=True)
     if count.min() < each + 1:
         raise InputError(f'{str(kinds[count.argmin()])!r} has {count.min()} pictures: wanted at least {each + 1}, so that {each} can be drawn and one is left')
@@ -36,8 +37,8 @@ def splits(
     labels,  # n str, of the training part
     asked_labels,  # m str, of the test part, whose pictures have the numbers n ... n + m - 1
     seed: int = 0,  # int, the same seed splits the same
-    queries: int = 100,  # int, queries of each category in 'seen, 1,000 queries'
-    shots: int = 500,  # int, pictures of each category to learn from in 'seen, 1,000 queries'
+    queries: int = 100,  # int, queries of each category in 'seen, sampled'
+    shots: int = 500,  # int, pictures of each category to learn from in 'seen, sampled'
 ) -> dict:  # {name: SimpleNamespace of learned, collection, asked: (k,) int numbers}
     "The protocols of this chapter."
     labels, both = np.asarray(labels), np.concatenate([labels, asked_labels])
@@ -47,7 +48,8 @@ def splits(
     new = np.random.default_rng(seed).permutation(np.unique(labels))[:max(2, len(np.unique(labels)) // 5)]
     is_new = np.isin(both, new)
     return {'seen, all': SimpleNamespace(learned=train, collection=train, asked=test),
-            'seen, 1,000 queries': SimpleNamespace(learned=rest[draw(both[rest], shots, seed)[0]], collection=rest, asked=some),
+            'seen, sampled': SimpleNamespace(learned=rest[draw(both[rest], shots, seed)[0]], collection=rest, asked=some),
+            'seen, half': SimpleNamespace(learned=half, collection=half, asked=test),
             'unseen': SimpleNamespace(learned=half, collection=other, asked=test),
             'new categories': SimpleNamespace(learned=train[~is_new[train]], collection=train[is_new[train]], asked=test[is_new[test]])}
 
@@ -59,7 +61,7 @@ def judge(
     split,  # learned, collection and asked, as from `splits`
 ) -> dict:  # accuracy and mAP: (asked,) float, one value a query; stored_order: the same for the literature's mAP; seconds: float, of fitting
     "Fit a binariser, and measure its codes."
-    start = time.perf_counter()
+    labels, start = np.asarray(labels), time.perf_counter()
     binariser.fit(found[split.learned], labels[split.learned])
     seconds = time.perf_counter() - start
     codes, queries = (np.concatenate([binariser.transform(found[some]) for some in np.array_split(numbers, -(-len(numbers) // 4096))])

@@ -123,7 +123,7 @@ def measure(
     labels,  # n str, the collection's
     queries: np.ndarray,  # (m, d // 8) uint8
     query_labels,  # m str
-    near: np.ndarray,  # (m,) int, from `radius` with k = 10
+    near: np.ndarray,  # (m, 2) int, from `radius` with k = 10
 ) -> dict:  # accuracy, recall_10 and visits, each (m,) float: one value a query
     "Put every query to a search."
     found = [search(q) for q in queries]
