@@ -11,6 +11,7 @@ __all__ = ['BINARISERS', 'ENCODER_FORMAT', 'Binariser', 'RandomProjection', 'PCA
 # %% ../nbs/10_codes.ipynb #a651b637
 import json
 import warnings
+from contextlib import nullcontext
 from itertools import chain
 from types import SimpleNamespace
 
@@ -378,7 +379,7 @@ def fine_tune(self: Encoder,
     good, ready, problems = pixels(images, self.backbone_.size, progress(range(len(images)), 'decoding'))
     for problem in problems: warnings.warn(problem)
     self.binariser_ = HashLayer(self.bits, self.seed, hidden=0, epochs=epochs)
-    with random.fork_rng():
+    with random.fork_rng(), one_thread() if self.backbone == 'small-cnn' else nullcontext():
         manual_seed(self.seed)
         head = hash_head(self.binariser_, self.backbone_.dimension)
         net = whole_network(self.backbone_, head)

@@ -156,10 +156,10 @@ def average_precision_in_stored_order(
     has, kinds = membership(labels)
     asks, out = membership(query_labels, kinds)[0], []
     for part in blocks(len(queries), len(codes)):
-        order = np.argsort(hamming(queries[part], codes), kind='stable')
+        order = np.argsort(hamming(queries[part], codes).astype(np.int16), kind='stable')  # numpy sorts 16 bits by radix
         relevant = np.take_along_axis(asks[part].astype(np.float32) @ has.T.astype(np.float32) > 0, order, 1)
-        at = relevant.cumsum(1) / np.arange(1, len(codes) + 1)
-        out.append((at * relevant).sum(1) / np.maximum(relevant.sum(1), 1))
+        at = relevant.cumsum(1, dtype=np.float32) / np.arange(1, len(codes) + 1, dtype=np.float32)
+        out.append(np.einsum('ij,ij->i', at, relevant) / np.maximum(relevant.sum(1), 1))
     return np.concatenate(out)
 
 # %% ../nbs/05_measures.ipynb #534b846e
