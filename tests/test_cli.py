@@ -2,20 +2,29 @@
 import json
 import os
 import shutil
+import signal
+import sqlite3
 import stat
 import subprocess
 import sys
+import time
+from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from pictures import album, draw, places, snapshot
+from tree_privacy.codes import load_codes
+from tree_privacy.data import folder
+from tree_privacy.measures import hamming
 from tree_privacy.roles import OwnerKey, save_key
 
 COMMAND = Path(sys.executable).with_name('tree-privacy')
-COMMANDS = ['demo', 'inspect', 'evaluate', 'index', 'add', 'remove', 'grant', 'search', 'fetch', 'ask', 'answer', 'read']
+COMMANDS = ['demo', 'inspect', 'evaluate', 'encode', 'index', 'add', 'remove', 'grant', 'search', 'fetch', 'ask', 'answer', 'read']
 ROW = {'categories', 'n', 'rule', 'nodes', 'seed', 'queries', 'accuracy', 'recall_10', 'visits', 'height', 'seconds'}
+QUICK = ['--bits', 32, '--size', 32]
 SUMMARY = {'categories', 'rule', 'nodes', 'accuracy', 'recall_10', 'visits', 'accuracy_minus_exhaustive'}
 
 
@@ -180,10 +189,110 @@ def test_evaluate_and_its_cache(world, tmp_path):
         (c, rule, m, s) for c in (2, 3) for s in (0, 1) for rule, m in
         [('exhaustive', None), *((rule, m) for rule in ('original', 'checked') for m in (1, 2))]}
     assert all(set(s['accuracy']) == {'mean', 'low', 'high'} for s in found['summary'])
-    cached = {p: p.stat().st_mtime_ns for p in (tmp_path / 'cache').iterdir()}
+    stored, cached = rows(tmp_path / 'cache'), {p: p.stat().st_mtime_ns for p in (tmp_path / 'cache').iterdir()}
     again = printed(*asked, TREE_PRIVACY_CACHE=str(tmp_path / 'cache'))
-    assert len(cached) == 2 and cached == {p: p.stat().st_mtime_ns for p in (tmp_path / 'cache').iterdir()}
+    assert len(stored) == 18 and cached == {p: p.stat().st_mtime_ns for p in (tmp_path / 'cache').iterdir()}
     assert [r['accuracy'] for r in again['rows']] == [r['accuracy'] for r in found['rows']]
+
+
+# Codes in a file, hash layers, and the cache
+
+def rows(cache):
+    "{digest of a picture: number of its row} in the cache of a folder, where there is one."
+    for file in cache.glob('*.sqlite'):
+        with closing(sqlite3.connect(file, timeout=60)) as db:
+            if db.execute("select 1 from sqlite_master where name = 'features'").fetchone(): return dict(db.execute('select picture, rowid from features'))
+    return {}
+
+
+@pytest.fixture(scope='module')
+def encoded(world):
+    "A file of the codes of the photographs."
+    found = printed('encode', world / 'photos', '--out', world / 'photos.codes', *QUICK)
+    assert found == dict(photographs=24, bits=32, binariser='itq', distinct=found['distinct'], file=str(world / 'photos.codes')) and 20 < found['distinct'] <= 24
+    return world / 'photos.codes'
+
+
+def test_encode(encoded, world, tmp_path):
+    "Names and codes of every photograph are in the file, which is for its owner alone; the encoder in it makes the same codes."
+    found = load_codes(encoded.read_bytes())
+    assert found.names == folder(world / 'photos').names and found.codes.shape == (24, 4)
+    assert (found.encoder.transform(folder(world / 'photos'))[0] == found.codes).all()
+    assert stat.S_IMODE(encoded.stat().st_mode) == 0o600
+    done = tree_privacy('encode', world / 'photos', '--out', tmp_path / 'again', *QUICK, '--seed', 0)
+    assert (tmp_path / 'again').read_bytes() == encoded.read_bytes() and done.stdout.startswith('24 codes of 32 bits') and 'not encrypted' in done.stdout
+    assert [p.name for p in tmp_path.iterdir()] == ['again']
+
+
+def test_encode_like_an_earlier_file(encoded, world, tmp_path):
+    "The earlier encoder is taken as it is, whatever else is asked for: codes of both files can be compared. A file that is there is replaced."
+    for i in (3, 7): draw(tmp_path / 'more' / f'{i}.png', i)
+    draw(tmp_path / 'more/new.png', 77), (tmp_path / 'more.codes').write_text('something else')
+    found = printed('encode', tmp_path / 'more', '--like', encoded, '--out', tmp_path / 'more.codes', '--bits', 8, '--seed', 9, '--binariser', 'lsh')
+    assert (found['photographs'], found['bits'], found['binariser']) == (3, 32, 'itq')
+    old, new = load_codes(encoded.read_bytes()), load_codes((tmp_path / 'more.codes').read_bytes())
+    assert new.names == ['3.png', '7.png', 'new.png'] and new.encoder.to_bytes() == old.encoder.to_bytes()
+    apart = hamming(new.codes, old.codes)
+    assert apart[0, old.names.index('a/03.png')] == apart[1, old.names.index('b/07.png')] == 0 < apart[2].min()
+
+
+def test_encode_with_a_hash_layer(world, tmp_path):
+    "Labels are the names of folders, or several of a table: photographs that share labels have codes near each other."
+    names, table = folder(world / 'photos').names, tmp_path / 'several.csv'
+    table.write_text('name,label\n' + ''.join(f'{n},{n[0]}\n{n},{"odd" if int(n[2:4]) % 2 else "even"}\n' for n in names))
+    kind, odd = np.array([n[0] for n in names]), np.array([int(n[2:4]) % 2 for n in names])
+    same, alike = kind[:, None] == kind, odd[:, None] == odd
+    for labels in ('folders', table):
+        assert printed('encode', world / 'photos', '--out', tmp_path / 'x', *QUICK, '--binariser', 'hash', '--labels', labels)['binariser'] == 'hash'
+        found = load_codes((tmp_path / 'x').read_bytes()).codes
+        apart = hamming(found, found)
+        assert apart[same].mean() < apart[~same].mean() / 1.5, 'codes of a category are not together'
+    assert apart[same & alike].mean() < apart[~same & alike].mean() < apart[~same & ~alike].mean(), 'the second label was not learned'
+
+
+def test_index_with_a_hash_layer(world, tmp_path):
+    "An index with such codes is searched as any other, and the category of what is asked for comes first."
+    tree_privacy('index', world / 'photos', *places(tmp_path), *QUICK, '--binariser', 'hash')
+    found = printed('search', world / 'photos/b/04.png', *places(tmp_path), '--k', 24)['results']
+    assert len(found) == 24 and found[0]['distance'] == 0 and 'b/04.png' in {r['photo'] for r in found if r['distance'] == 0}
+    apart = {kind: np.mean([r['distance'] for r in found if r['photo'][0] == kind]) for kind in 'abc'}
+    assert apart['b'] < min(apart['a'], apart['c'])
+
+
+def test_evaluate_with_a_hash_layer(world, tmp_path):
+    "The table says which binariser it is about; a hash layer finds the categories that it learned."
+    album(tmp_path / 'train', 18), album(tmp_path / 'test', 6)
+    asked = ['evaluate', tmp_path / 'train', tmp_path / 'test', '--size', 32, '--bits', 16, '--nodes', '3', '--categories', '3', '--seeds', '0', '--binariser', 'hash']
+    found = printed(*asked)
+    assert {'dataset', 'n', 'd', 'binariser', 'rows', 'summary'} <= set(found) and (found['binariser'], found['n'], found['d']) == ('hash', 18, 16)
+    assert [r['accuracy'] for r in found['rows'] if r['rule'] == 'exhaustive'] > [.8]
+
+
+def test_no_cache(world, tmp_path):
+    "Nothing is written but the file that was asked for."
+    tree_privacy('encode', world / 'photos', '--out', tmp_path / 'x', *QUICK, '--no-cache', TREE_PRIVACY_CACHE=str(tmp_path / 'cache'))
+    assert [p.name for p in tmp_path.iterdir()] == ['x']
+
+
+@pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='this test makes a pipe')
+def test_a_killed_encode_goes_on(tmp_path):
+    "SIGKILL leaves no file of codes, and the features so far; the next run computes those that are missing and no others."
+    for i in range(1024): draw(tmp_path / f'photos/{i:04}.png', i)
+    os.mkfifo(tmp_path / 'photos/late.png')  # a picture that never comes: the run is sure to be killed before its end
+    asked, cache = [COMMAND, 'encode', tmp_path / 'photos', '--out', tmp_path / 'x', *map(str, QUICK)], tmp_path / 'cache'
+    running = subprocess.Popen(asked, env=dict(os.environ, TREE_PRIVACY_CACHE=str(cache)), stdout=-1, stderr=-1)
+    end = time.monotonic() + 90
+    while len(rows(cache)) < 1024 and running.poll() is None and time.monotonic() < end: time.sleep(.05)
+    running.kill()
+    running.communicate()
+    assert running.returncode == -signal.SIGKILL and sorted(p.name for p in tmp_path.iterdir()) == ['cache', 'photos']
+    before = rows(cache)
+    assert len(before) == 1024 and all(p.stat().st_mode & 0o77 == 0 for p in [cache, *cache.iterdir()])
+    (tmp_path / 'photos/late.png').unlink(), draw(tmp_path / 'photos/late.png', 5000)
+    done = tree_privacy(*asked[1:], TREE_PRIVACY_CACHE=str(cache))
+    after = rows(cache)
+    assert done.stdout.startswith('1025 codes') and len(after) == 1025 and {k: after[k] for k in before} == before
+    assert load_codes((tmp_path / 'x').read_bytes()).codes.shape == (1025, 4) and sorted(p.name for p in tmp_path.iterdir()) == ['cache', 'photos', 'x']
 
 
 @pytest.mark.parametrize('command', COMMANDS)

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pictures import album, draw, snapshot
 from tree_privacy import roles
-from tree_privacy.data import Images, InputError
+from tree_privacy.data import Images, InputError, folder
 from tree_privacy.roles import GENERATION, MANIFEST, Cloud, Owner, OwnerKey, User, hello, open_all, sha256
 
 pytestmark = pytest.mark.skipif(not hasattr(os, 'fork'), reason='these tests fork')
@@ -238,6 +239,28 @@ def test_two_creates_respect_each_other(tmp_path):
         with pytest.raises(InputError): create(folder, mine)
     finally: roles.new_generation = real
     assert len(Owner(other).open(folder).names) == 30
+
+
+CHANGES = {'gone': lambda photo: photo.unlink(), 'new': lambda photo: draw(photo.with_name('new.png'), 99),
+           'another': lambda photo: draw(photo, 99), 'broken': lambda photo: photo.write_text('no picture'), 'all gone': lambda photo: shutil.rmtree(photo.parents[1])}
+
+
+@pytest.mark.parametrize('photos', ['full', 'thumbs', 'none'])
+@pytest.mark.parametrize('change', CHANGES)
+def test_photographs_that_change_while_they_are_sealed(change, photos, tmp_path):
+    "An index of a folder that is not what it was is not written: the old one stays, or there is none; also where it is added to."
+    key, index, new = OwnerKey.generate(), tmp_path / 'index', tmp_path / 'new'
+    codes = lambda n: np.random.default_rng(0).integers(0, 256, (n, BITS // 8), dtype=np.uint8)
+    Owner(key).create(index, folder(album(tmp_path / 'old', 5)), codes(5), b'encoder', photos=photos)
+    for what, work in dict(replace=lambda images: Owner(key).create(index, images, codes(9), b'new', photos=photos),
+                           create=lambda images: Owner(key).create(new, images, codes(9), b'new', photos=photos),
+                           add=lambda images: Owner(key).add(index, images, codes(9))).items():
+        album(tmp_path / what, 9, 'xyz')
+        before, images = snapshot(index), folder(tmp_path / what)
+        CHANGES[change](tmp_path / what / 'x/00.png')
+        with pytest.raises(InputError, match='changed while it was read'): work(images)
+        assert snapshot(index) == before and not rubbish(index) and not new.exists()
+    assert set(Owner(key).open(index).names) == {f'{"abc"[i % 3]}/{i:02}.png' for i in range(5)}
 
 
 def test_a_second_writer_is_refused_while_one_writes(before, tmp_path):

@@ -1,4 +1,5 @@
 "What people and accidents put into the command line: it works, or it is refused in one line and leaves nothing behind."
+import csv
 import functools
 import hashlib
 import io
@@ -9,6 +10,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -17,22 +19,25 @@ from PIL import Image
 from safetensors.numpy import load, save
 
 from pictures import album, draw, picture, places as at, snapshot
-from tree_privacy import cli, codes, roles
+from tree_privacy import backbones, cli, roles
+from tree_privacy.codes import load_codes
+from tree_privacy.data import labels_from_csv
 from tree_privacy.roles import MANIFEST, checksum, message, read_message
 
 FIELDS = ['index', 'version', 'next_id', 'rule', 'photos', 'photo_size', 'tree_privacy', 'format', 'key', 'photographs', 'lock', 'form',
           'bits', 'leaves', 'nodes', 'epsilon', 'longest', 'generation', 'files', 'signature']
 STRANGE = [None, 0, -1, 1.5, 'x', [], {}]
+QUICK = ['--bits', 32, '--size', 32]
 posix = pytest.mark.skipif(os.name != 'posix', reason='names and modes of POSIX')
 
 
 @pytest.fixture(autouse=True, scope='module')
 def one_network():
     "Load the network once for all of these tests."
-    real = codes.efficientnet_lite0
-    codes.efficientnet_lite0 = functools.cache(real)
+    real = backbones.efficientnet_lite0
+    backbones.efficientnet_lite0 = functools.cache(real)
     yield
-    codes.efficientnet_lite0 = real
+    backbones.efficientnet_lite0 = real
 
 
 @pytest.fixture
@@ -224,6 +229,70 @@ def test_adding_nothing_new_is_no_error(home, works):
     assert out.startswith('0 added, 12') and '12 photographs are in the index already' in err
 
 
+TABLES = dict(plain='name,label\n{rows}', bom='\ufeffname,label\n{rows}', no_end='name,label\n{cut}', blank='name,label\n\n\n{rows}\n\n', more='name,label,who,when\n{wide}',
+              quoted='"name","label"\n{quoted}', spaces='name , label\n{spaces}', double='name,label\n{rows}{rows}', other='one,two\n{rows}unknown/9.png,z\n')
+
+
+def tables(names):
+    "CSV files that all say the same of some pictures, as bytes: the category of each is the first letter of its name."
+    rows = [(n, n[0]) for n in names]
+    joined = lambda form: ''.join(form.format(*r) for r in rows)
+    parts = dict(rows=joined('{},{}\n'), cut=joined('{},{}\n').rstrip('\n'), wide=joined('{},{},me,"1, 2"\n'), quoted=joined('"{}","{}"\n'), spaces=joined(' {} ,  {}\t\n'))
+    for kind, form in TABLES.items():
+        text = form.format(**parts)
+        for ending in ('\n', '\r\n', '\r'): yield f'{kind} {ending!r}', text.replace('\n', ending).encode()
+    yield 'folders', b'name,label\na,a\nb/,b\nc,c\n'
+    yield 'huge', ('name,label\n' + ''.join(f'nowhere/{i}.png,x\n' for i in range(100_000)) + parts['rows']).encode()
+
+
+def test_tables_of_labels_that_work(tmp_path):
+    "Whatever wrote them: with a mark at the beginning, any ends of lines, quotes, blanks, more columns, rows twice or for other pictures."
+    names, wrong = [f'{"abc"[i % 3]}/{i:02}.png' for i in range(9)], []
+    for kind, data in tables(names):
+        (tmp_path / 'labels.csv').write_bytes(data)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            try: found = labels_from_csv(tmp_path / 'labels.csv', names)
+            except Exception as error: found = error
+        if found != [(n[0],) for n in names]: wrong.append(f'{kind}: {found}')
+    assert not wrong, '\n'.join(wrong)
+
+
+@pytest.mark.parametrize('name', ['a, b.png', 'say "hi".png', 'new\nline.png', ' in front.png', 'behind .png', '中文/照片.png', 'next\x85line.png', 'line\u2028separator.png', 'form\x0cfeed.png'])
+def test_labels_of_odd_names(name, tmp_path):
+    "A name of any letters has its label, and so has a label of any letters, where Python's writer of CSV wrote the table."
+    with open(tmp_path / 'labels.csv', 'w', newline='', encoding='utf-8') as file: csv.writer(file).writerows([('name', 'label'), (name, 'one'), ('other.png', f'x{name}x')])
+    assert labels_from_csv(tmp_path / 'labels.csv', [name, 'other.png']) == [('one',), (f'x{name}x',)]
+
+
+def test_labels_that_are_not_used_are_a_warning(works, tmp_path):
+    "A table without a hash layer, and rows for pictures that are not there."
+    album(tmp_path / 'photos', 6)
+    (tmp_path / 'labels.csv').write_text('name,label\na,x\nb,y\nc,x\nd,z\n')
+    _, err = works('encode', tmp_path / 'photos', '--out', tmp_path / 'x', *QUICK, '--labels', tmp_path / 'labels.csv', '--binariser', 'hash')
+    assert 'warning: 1 names in' in err and 'for example d' in err and 'is not used' not in err
+    _, err = works('encode', tmp_path / 'photos', '--out', tmp_path / 'x', *QUICK, '--labels', tmp_path / 'labels.csv')
+    assert 'is not used: only --binariser hash' in err
+
+
+@posix
+def test_odd_names_in_a_file_of_codes(works, tmp_path):
+    names = ['中文/照片.png', 'new\nline.png', 'bad\udcff.png', '\x1b[31mred.png']
+    for i, name in enumerate(names): draw(tmp_path / 'photos' / name, i)
+    works('encode', tmp_path / 'photos', '--out', tmp_path / 'x\udcff', *QUICK, '--json')
+    assert set(load_codes((tmp_path / 'x\udcff').read_bytes()).names) == set(names)
+
+
+@posix
+@pytest.mark.parametrize('command', [['index', '--key', 'key', '--index'], ['encode', '--out']])
+def test_odd_paths_in_a_strict_terminal(command, tmp_path):
+    "A name that is not valid UTF-8 is printed somehow, where standard output knows valid UTF-8 alone."
+    draw(tmp_path / 'photos/a.png', 1)
+    done = subprocess.run([Path(sys.executable).with_name('tree-privacy'), command[0], 'photos', *command[1:], 'x\udcff', *map(str, QUICK)],
+                          cwd=tmp_path, capture_output=True, env=dict(os.environ, PYTHONIOENCODING='utf-8:strict'))
+    assert done.returncode == 0 and (tmp_path / 'x\udcff').exists(), done.stderr.decode()
+
+
 # What is refused: places and options
 
 def test_folders_without_photographs(refused, tmp_path):
@@ -261,13 +330,12 @@ def test_encoder_options_that_cannot_be(option, run, tmp_path):
 
 
 def test_features_that_are_not_numbers(refused, tmp_path, monkeypatch):
-    draw(tmp_path / 'photos/a.png', 1)
-    real = codes.features
-    def broken(*args):
-        found, kept = real(*args)
-        return found * np.nan, kept
-    monkeypatch.setattr(codes, 'features', broken)
-    refused('NaN', 'index', tmp_path / 'photos', *at(tmp_path), '--bits', 32)
+    album(tmp_path / 'photos', 6)
+    real = backbones.Backbone.__call__
+    monkeypatch.setattr(backbones.Backbone, '__call__', lambda self, pixels: real(self, pixels) * np.nan)
+    for kind in ('itq', 'hash'):
+        refused('NaN', 'index', tmp_path / 'photos', *at(tmp_path), *QUICK, '--no-cache', '--binariser', kind)
+        refused('NaN', 'encode', tmp_path / 'photos', '--out', tmp_path / 'x', *QUICK, '--no-cache', '--binariser', kind)
 
 
 @pytest.mark.parametrize('args', [[], ['nonsense'], ['search'], ['index', 'x'], ['fetch', 'one', '--index', 'x', '--key', 'y'], ['evaluate', 'x']])
@@ -405,6 +473,155 @@ def test_full_disk_in_the_command(home, refused, monkeypatch):
     monkeypatch.setattr(roles, 'write_synced', lambda path, data, *mode: Path(path).write_bytes(data) if 'new.key' in str(path) else full(path))
     monkeypatch.setattr(cli, 'save_key', key)
     refused('make room', 'index', home / 'photos', '--index', home / 'new', '--key', home / 'new.key', '--bits', 64)
+
+
+# What is refused: labels, binarisers and files of codes
+
+def bad_tables(names):
+    "Files that are no table of labels for a hash layer, and a word of the refusal."
+    rows = [f'{n},{n[0]}\n' for n in names]
+    text = dict(empty=('', '6 of 6 pictures have no label'), header=('name,label\n', '6 of 6 pictures have no label'), blank=('\n\n\n', '6 of 6 pictures have no label'),
+                one_column=('name\n' + ''.join(n + '\n' for n in names), 'line 2'), semicolons=(''.join(rows).replace(',', ';').join(['name;label\n', '']), 'line 2'),
+                tabs=('name\tlabel\n' + ''.join(rows).replace(',', '\t'), 'line 2'), no_label=('name,label\n' + rows[0] + f'{names[1]},\n', 'line 3'),
+                blank_label=('name,label\n' + f'{names[0]},  \n', 'line 2'), no_name=('name,label\n,cat\n', 'line 2'), nothing=('name,label\n,\n', 'line 2'),
+                others=('name,label\nx/1.jpg,cat\nx/2.jpg,dog\n', '6 of 6 pictures have no label'), missing=('name,label\n' + ''.join(rows[:-1]), names[-1]),
+                no_header=(''.join(rows), names[0]), open_quote=('name,label\n"' + ''.join(rows), 'line 2'), one_category=('name,label\n' + ''.join(f'{n},cat\n' for n in names), 'one category only'),
+                one_picture=('name,label\n' + ''.join(rows) + f'{names[0]},cat\n', "'cat' has 1 picture"), wide=('name,label\n' + 'x' * 200_000 + ',cat\n', 'cannot be read as CSV'),
+                long=('name,label\n' + 'x' * 100_000, 'line 2'), steering=('name,label\n\x1b[31mred\n', 'line 2'), zeros=('\0' * 1000, '6 of 6 pictures'), huge=('name,label\n' + 'a/x.png,y\n' * 200_000, 'have no label'))
+    data = {k: (v.encode(), keyword) for k, (v, keyword) in text.items()}
+    return data | dict(binary=(random.Random(0).randbytes(5000), 'cannot be read as CSV'), utf16=(('name,label\n' + ''.join(rows)).encode('utf-16'), 'cannot be read as CSV'),
+                       latin=(b'name,label\na,caf\xe9\n', 'cannot be read as CSV'), picture=(b'\x89PNG\r\n\x1a\n' + bytes(100), 'cannot be read as CSV'))
+
+
+SIX = [f'{"abc"[i % 3]}/{i:02}.png' for i in range(6)]
+
+
+@pytest.mark.parametrize('kind', bad_tables(SIX))
+def test_tables_of_labels_that_are_none(kind, refused, run, tmp_path):
+    "Each is refused before any work, in one short line that names what is wrong."
+    album(tmp_path / 'photos', 6)
+    data, keyword = bad_tables(SIX)[kind]
+    (tmp_path / 'labels.csv').write_bytes(data)
+    asked = ['--binariser', 'hash', '--labels', tmp_path / 'labels.csv', *QUICK]
+    refused(keyword, 'encode', tmp_path / 'photos', '--out', tmp_path / 'x', *asked)
+    refused(keyword, 'index', tmp_path / 'photos', *at(tmp_path), *asked)
+    refused('evaluate wants one' if kind == 'one_picture' else keyword, 'evaluate', tmp_path / 'photos', tmp_path / 'photos', *asked)
+    err = run('encode', tmp_path / 'photos', '--out', tmp_path / 'x', *asked)[2]
+    assert len(err) < 2000 and '\x1b' not in err
+
+
+def test_tables_of_labels_that_are_not_there(refused, tmp_path):
+    album(tmp_path / 'photos', 6)
+    for labels in (tmp_path / 'missing.csv', tmp_path / 'photos', tmp_path / 'photos/a/00.png/x.csv', 'folder', ''):
+        refused('', 'encode', tmp_path / 'photos', '--out', tmp_path / 'x', '--binariser', 'hash', '--labels', labels, *QUICK)
+        refused('', 'index', tmp_path / 'photos', *at(tmp_path), '--labels', labels, *QUICK)
+
+
+def test_folders_that_a_hash_layer_cannot_learn_from(refused, tmp_path):
+    "No subfolders, one of them, one with one picture, and broken pictures where there seemed to be two categories."
+    for i in range(4): draw(tmp_path / f'flat/{i}.png', i), draw(tmp_path / f'one/cat/{i}.png', i), draw(tmp_path / f'few/cat/{i}.png', i), draw(tmp_path / f'broken/cat/{i}.png', i)
+    draw(tmp_path / 'few/dog/9.png', 9), (tmp_path / 'broken/dog').mkdir()
+    for i in range(2): (tmp_path / f'broken/dog/{i}.png').write_text('no picture')
+    for photos, keyword in dict(flat='subfolders', one="only ('cat')", few="'dog' has 1 picture", broken="'cat'").items():
+        refused(keyword, 'encode', tmp_path / photos, '--out', tmp_path / 'x', '--binariser', 'hash', *QUICK)
+        refused(keyword, 'index', tmp_path / photos, *at(tmp_path), '--binariser', 'hash', *QUICK)
+        if photos != 'flat': refused('cat', 'evaluate', tmp_path / photos, tmp_path / photos, '--binariser', 'hash', *QUICK)
+    refused('no categories', 'evaluate', tmp_path / 'flat', tmp_path / 'flat', '--binariser', 'hash', *QUICK)
+
+
+@pytest.mark.parametrize('kind', ['itq', 'pca', 'lsh', 'hash'])
+def test_more_bits_than_features(kind, refused, tmp_path):
+    album(tmp_path / 'photos', 6)
+    asked = ['--binariser', kind, '--bits', 2048, '--size', 32]
+    refused('more than the 1280 features: use 1280 or fewer', 'encode', tmp_path / 'photos', '--out', tmp_path / 'x', *asked)
+    refused('more than the 1280 features: use 1280 or fewer', 'index', tmp_path / 'photos', *at(tmp_path), *asked)
+    refused('more than the 1280 features: use 1280 or fewer', 'evaluate', tmp_path / 'photos', tmp_path / 'photos', *asked)
+    refused('more than the 128 features', 'encode', tmp_path / 'photos', '--out', tmp_path / 'x', '--binariser', kind, '--bits', 256, '--backbone', 'small-cnn')
+    for bits in (4, 12): refused('multiple of 8', 'encode', tmp_path / 'photos', '--out', tmp_path / 'x', '--binariser', kind, '--bits', bits, '--size', 32)
+    for size in (31, 2000): refused('32 to 1024', 'encode', tmp_path / 'photos', '--out', tmp_path / 'x', '--binariser', kind, '--size', size)
+
+
+@pytest.mark.parametrize('command', ['encode', 'index', 'evaluate'])
+def test_there_is_no_such_binariser(command, run, tmp_path):
+    album(tmp_path / 'photos', 3)
+    before = snapshot(tmp_path)
+    rest = dict(encode=['--out', tmp_path / 'x'], index=at(tmp_path), evaluate=[tmp_path / 'photos'])[command]
+    for kind in ('best', 'ITQ', ''):
+        code, out, err = run(command, tmp_path / 'photos', *rest, '--binariser', kind)
+        assert code == 2 and not out and 'invalid choice' in err.splitlines()[-1] and snapshot(tmp_path) == before
+
+
+def test_evaluate_says_what_the_codes_learned_from(works, tmp_path):
+    "In words, above the table: nobody should take a hash layer's figures for those of unseen photographs."
+    album(tmp_path / 'photos', 6)
+    asked = ['evaluate', tmp_path / 'photos', tmp_path / 'photos', *QUICK, '--categories', '3', '--seeds', '0', '--nodes', '2', '--binariser']
+    assert '(hash, a hash layer that learned from the collection and its labels)' in works(*asked, 'hash')[0]
+    assert '(lsh)' in (out := works(*asked, 'lsh')[0]) and 'learned' not in out
+
+
+def test_evaluate_wants_one_label_for_each(refused, works, tmp_path):
+    "Several labels, a query of a category that is not in the collection, one seed with nothing to learn."
+    album(tmp_path / 'photos', 6), album(tmp_path / 'other', 4, 'abcd')
+    several = ''.join(f'{n},{n[0]}\n' for n in SIX)
+    (tmp_path / 'labels.csv').write_text(f'name,label\n{several}a/00.png,z\n')
+    refused('a/00.png has the labels a and z', 'evaluate', tmp_path / 'photos', tmp_path / 'photos', '--labels', tmp_path / 'labels.csv', *QUICK)
+    refused('for example d', 'evaluate', tmp_path / 'photos', tmp_path / 'other', *QUICK, '--binariser', 'hash')
+    (tmp_path / 'labels.csv').write_text(f'name,label\n{several}')
+    for i in range(6): draw(tmp_path / 'flat' / SIX[i][2:], i)
+    (tmp_path / 'flat.csv').write_text('name,label\n' + ''.join(f'{n[2:]},{n[0]}\n' for n in SIX))
+    asked = ['--json', *QUICK, '--seeds', '0', '--categories', '3', '--nodes', '2']
+    one = json.loads(works('evaluate', tmp_path / 'photos', tmp_path / 'photos', '--labels', tmp_path / 'labels.csv', *asked)[0])
+    two = json.loads(works('evaluate', tmp_path / 'flat', tmp_path / 'flat', '--labels', tmp_path / 'flat.csv', *asked)[0])
+    assert [r['accuracy'] for r in one['rows']] == [r['accuracy'] for r in two['rows']] and one['rows'][0]['accuracy'] == 1
+
+
+def test_where_codes_cannot_be_written(home, refused, works, monkeypatch):
+    "A folder that is missing, a folder itself, a file as a folder, a disk without room: nothing is written, and an old file stays."
+    refused('no folder', 'encode', home / 'photos', '--out', home / 'missing/x', *QUICK)
+    refused('is a folder', 'encode', home / 'photos', '--out', home / 'photos', *QUICK)
+    refused('no folder', 'encode', home / 'photos', '--out', home / 'request/x', *QUICK)
+    refused('not a folder', 'encode', home / 'missing', '--out', home / 'x', *QUICK)
+    refused('not a folder', 'encode', home / 'request', '--out', home / 'x', *QUICK)
+    refused('argument is empty', 'encode', home / 'photos', '--out', '', *QUICK)
+    works('encode', home / 'photos', '--out', home / 'x', *QUICK)
+    real = cli.write_synced
+    def full(path, data, *rest):
+        real(path, data[:100], *rest)
+        raise OSError(28, 'No space left on device', str(path))
+    monkeypatch.setattr(cli, 'write_synced', full)
+    for out in ('x', 'y'): refused('No space left', 'encode', home / 'photos', '--out', home / out, *QUICK)
+
+
+def test_encoders_that_are_no_files_of_codes(home, refused, works):
+    "What `--like` is given: missing, a folder, something else, cut short, with another encoder in it."
+    works('encode', home / 'photos', '--out', home / 'good', *QUICK)
+    good = (home / 'good').read_bytes()
+    arrays = load(good)
+    wrong = dict(empty=b'', text=b'hello', half=good[:len(good) // 2], last=good[:-1], longer=good + b'x', encoder=arrays['encoder'].tobytes(),
+                 header=b'\xff' * 8 + good[8:], none=save({}), no_encoder=save({k: v for k, v in arrays.items() if k != 'encoder'}), no_codes=save({k: v for k, v in arrays.items() if k != 'codes'}),
+                 damaged=save(arrays | dict(encoder=arrays['encoder'][:-1])), noise=save(arrays | dict(encoder=arrays['encoder'][::-1].copy())), fewer=save(arrays | dict(codes=arrays['codes'][:-1])),
+                 wider=save(arrays | dict(codes=np.tile(arrays['codes'], 2))), floats=save(arrays | dict(codes=arrays['codes'].astype(np.float32))))
+    for data in wrong.values():
+        (home / 'wrong').write_bytes(data)
+        refused('no file of codes', 'encode', home / 'photos', '--like', home / 'wrong', '--out', home / 'x')
+    for path in (home / 'missing', home / 'photos', home / 'good/x'): refused('there is no file of codes', 'encode', home / 'photos', '--like', path, '--out', home / 'x')
+    for path in (query(home), home / 'request', home / 'mine.key', home / 'cloud' / MANIFEST): refused('no file of codes', 'encode', home / 'photos', '--like', path, '--out', home / 'x')
+
+
+def test_folders_that_change_while_they_are_encoded(home, run, monkeypatch):
+    "A photograph that comes while the network is at work: one line, nothing written, no key left without an index."
+    real, count = backbones.Backbone.__call__, [0]
+    def meanwhile(self, pixels):
+        count[0] += 1
+        draw(home / f'photos/a/new{count[0]}.png', 100 + count[0])
+        return real(self, pixels)
+    monkeypatch.setattr(backbones.Backbone, '__call__', meanwhile)
+    draw(home / 'photos/a/first.png', 99)
+    before = {k: v for k, v in snapshot(home).items() if not k.startswith('photos')}
+    for args in (['encode', home / 'photos', '--out', home / 'x', *QUICK], ['index', home / 'photos', '--index', home / 'new', '--key', home / 'new.key', *QUICK],
+                 ['index', home / 'photos', *at(home), *QUICK], ['add', home / 'photos', *at(home)]):
+        refusal(*run(*args, '--no-cache'), 'changed while it was read')
+        assert {k: v for k, v in snapshot(home).items() if not k.startswith('photos')} == before
 
 
 # What is refused: a damaged index

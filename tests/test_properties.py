@@ -1,14 +1,21 @@
-"Properties of codes, trees, walks, the random-matrix lock and messages, on random inputs and against brute force."
+"Properties of codes, measures, protocols, trees, walks, the random-matrix lock and messages, on random inputs and against brute force."
+import csv
+import io
+import itertools
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings, strategies as st
 
-from tree_privacy.codes import hamming, pack, signs
-from tree_privacy.data import InputError, from_arrays
+from tree_privacy.codes import PCA, HashLayer
+from tree_privacy.data import InputError, from_arrays, labels_from_csv
+from tree_privacy.measures import (average_precision, average_precision_in_stored_order, bootstrap, exhaustive, hamming, membership, neighbours_kept,
+                                   pack, precision, radius, recall, signs, tally)
+from tree_privacy.protocols import HEADER, draw, judge, line, splits
 from tree_privacy.random_matrix import MatrixKey, distances
-from tree_privacy.retrieval import PlainIndex, bootstrap, exhaustive, exhaustive_search, measure, radius, recall, walk
+from tree_privacy.retrieval import PlainIndex, exhaustive_search, measure, walk
 from tree_privacy.roles import (Cloud, Owner, OwnerKey, SealError, Sealer, User, hello, message, node_order, open_record, power_of_two,
                                 read_message, seal_records, stepped)
 from tree_privacy.tree import GRID, MergeTree, purity
@@ -442,15 +449,19 @@ def test_distances(seed, bits, r):
 @few(60)
 @given(collections(most=25), st.integers(1, 30))
 def test_radius_and_recall(c, k):
-    "The k-th smallest distance, and the share of k results that are as near, counted by hand."
-    queries = np.stack([a_query(c) for _ in range(3)])
-    near = radius(c.codes, queries, k)
-    for query, r in zip(queries, near):
+    "The k-th smallest distance and how many are nearer; recall is the share of the k nearest in the order of ties that suits the results best."
+    queries, k = np.stack([a_query(c) for _ in range(3)]), min(k, c.n)
+    for query, near in zip(queries, radius(c.codes, queries, k)):
         apart = [h for h, _ in nearest(c, query)]
-        assert r == apart[min(k, c.n) - 1]
+        assert near.tolist() == [apart[k - 1], sum(h < apart[k - 1] for h in apart)]
         found = c.rng.permutation(apart)[:c.rng.integers(1, c.n + 1)]
-        assert recall(found, r, k) == sum(h <= r for h in found[:k])/k
-        assert recall(apart[:k], r, min(k, c.n)) == 1
+        assert recall(found, near, k) == most_in_common(found[:k].tolist(), apart[:k])/k and recall(apart[:k], near, k) == 1
+    assert (radius(c.codes, queries, c.n + 5) == radius(c.codes, queries, c.n)).all()
+
+
+def most_in_common(a, b):
+    "How many of two lists can be paired with an equal one in the other."
+    return sum(min(a.count(x), b.count(x)) for x in set(a))
 
 
 @few(30)
@@ -461,9 +472,9 @@ def test_measure(c, nodes):
     asked, near, index = ['0', '1', '2', '0'], radius(c.codes, queries), PlainIndex(fitted(c, 'checked', 4))
     got = measure(lambda q: index.search(q, nodes=nodes), labels, queries, asked, near)
     for i, query in enumerate(queries):
-        found, best = index.search(query, nodes=nodes), nearest(c, query)[:10]
+        found, best = index.search(query, nodes=nodes), [h for h, _ in nearest(c, query)[:10]]
         assert got['accuracy'][i] == (labels[found.ids[0]] == asked[i]) and got['visits'][i] == found.visits
-        assert got['recall_10'][i] == pytest.approx(sum(h <= best[-1][0] for h in found.distances)/len(best))
+        assert got['recall_10'][i] == pytest.approx(most_in_common(found.distances.tolist(), best)/len(best))
     whole = measure(exhaustive_search(c.codes), labels, queries, asked, near)
     assert (whole['recall_10'] == 1).all() and (whole['visits'] == c.n).all()
 
@@ -486,6 +497,261 @@ def test_bootstrap_against_all_redraws():
     assert got == dict(mean=.5, low=0, high=1)
     many = bootstrap(np.tile([0., 1.], 200)[None], 0, 4000)
     assert abs(many['low'] - (.5 - 1.96*.5/20)) < .01 and abs(many['high'] - (.5 + 1.96*.5/20)) < .01
+
+
+def labelled(c, queries, kinds='ab'):
+    "Labels for a collection and some queries: sets of none, one or two kinds."
+    pick = lambda: set(c.rng.choice(list(kinds), c.rng.choice([0, 1, 1, 2]), replace=False).tolist())
+    return [pick() for _ in range(c.n)], [pick() for _ in range(len(queries))]
+
+
+def orders(distance):
+    "Every order of a collection in which nothing comes before what is nearer."
+    ties = [np.flatnonzero(distance == d).tolist() for d in np.unique(distance)]
+    return [sum(parts, ()) for parts in itertools.product(*(itertools.permutations(t) for t in ties))]
+
+
+def precision_of(relevant, k): return sum(relevant[:k])/k
+
+
+def average_precision_of(relevant):
+    "The mean, over the relevant ones, of the precision where each comes; 0 where there are none."
+    return sum(precision_of(relevant, k + 1) for k, r in enumerate(relevant) if r)/max(1, sum(relevant))
+
+
+@st.composite
+def tiny(draw):
+    "At most seven codes with many ties, three queries, and labels."
+    c = draw(collections(most=7, widths=st.just(1)))
+    if draw(st.booleans()): c.codes = c.codes[c.rng.integers(0, min(2, c.n), c.n)]
+    queries = np.stack([a_query(c) for _ in range(3)])
+    return SimpleNamespace(codes=c.codes, queries=queries, labels=labelled(c, queries), rng=c.rng, n=c.n)
+
+
+def by_hand(c):
+    "For every query, the relevance of the collection in each order that ties allow."
+    for query, wanted in zip(c.queries, c.labels[1]):
+        relevant = [bool(wanted & has) for has in c.labels[0]]
+        yield [[relevant[i] for i in order] for order in orders(hamming(query[None], c.codes)[0])]
+
+
+@few(60)
+@given(tiny(), st.integers(1, 9))
+def test_precision_over_all_orders(c, k):
+    "Precision and average precision are the means over every order of ties; the one in stored order is that of the first."
+    counts = tally(c.codes, c.labels[0], c.queries, c.labels[1])
+    p, ap, stored = precision(counts, k), average_precision(counts), average_precision_in_stored_order(c.codes, c.labels[0], c.queries, c.labels[1])
+    for i, lists in enumerate(by_hand(c)):
+        each = [average_precision_of(x) for x in lists]
+        assert p[i] == pytest.approx(np.mean([precision_of(x, k) for x in lists]))
+        assert ap[i] == pytest.approx(np.mean(each)) and stored[i] == pytest.approx(each[0], rel=1e-5)
+        assert min(each) - 1e-9 <= ap[i] <= max(each) + 1e-9 and min(each) - 1e-5 <= stored[i] <= max(each) + 1e-5
+
+
+@few(40)
+@given(collections(most=40), st.integers(1, 50))
+def test_the_order_of_the_collection_changes_no_measure(c, k):
+    "Shuffling the collection, or the queries, leaves what is measured; so do other names of the labels."
+    queries = np.stack([a_query(c) for _ in range(4)])
+    labels, asked = labelled(c, queries, 'abc')
+    order, turn = c.rng.permutation(c.n), c.rng.permutation(4)
+    one = tally(c.codes, labels, queries, asked)
+    other = tally(c.codes[order], [labels[i] for i in order], queries[turn], [asked[i] for i in turn])
+    renamed = tally(c.codes, [{f'{x} {x}' for x in s} for s in labels], queries, [{f'{x} {x}' for x in s} for s in asked])
+    assert (one[turn] == other).all() and (one == renamed).all() and one.shape == (4, c.bits + 1, 2) and (one.sum((1, 2)) == c.n).all()
+    assert (precision(one, k)[turn] == precision(other, k)).all() and (average_precision(one)[turn] == average_precision(other)).all()
+    nearest, number = np.stack([c.rng.permutation(c.n)[:min(k, c.n)] for _ in queries]), np.argsort(order)
+    assert neighbours_kept(c.codes, queries, nearest)[turn] == pytest.approx(neighbours_kept(c.codes[order], queries[turn], number[nearest[turn]]))
+
+
+@few(40)
+@given(collections(most=40), st.integers(1, 45))
+def test_tally_and_precision_by_counting(c, k):
+    "Who lies at each distance, counted one by one; among as many results as pictures, or more, the precision counts all that are relevant."
+    queries = np.stack([a_query(c) for _ in range(3)])
+    labels, asked = labelled(c, queries, 'abc')
+    counts = tally(c.codes, labels, queries, asked)
+    for i, query in enumerate(queries):
+        for h, number in nearest(c, query): counts[i, h, int(bool(asked[i] & labels[number]))] -= 1
+    assert not counts.any()
+    counts = tally(c.codes, labels, queries, asked)
+    assert precision(counts, c.n + k) == pytest.approx(counts[..., 1].sum(1)/(c.n + k))
+    assert ((0 <= precision(counts, k)) & (precision(counts, k) <= 1)).all() and (average_precision(counts)[counts[..., 1].sum(1) == 0] == 0).all()
+
+
+@few(40)
+@given(seeds, st.integers(1, 30), st.sampled_from([64, 128]))
+def test_average_precisions_agree_where_nothing_ties(seed, n, bits):
+    "Codes at different distances have one order only."
+    rng = np.random.default_rng(seed)
+    far = rng.permutation(bits)[:n]
+    codes = pack(np.arange(bits) < far[:, None])
+    labels, query = rng.choice(['a', 'b'], n), np.zeros((1, bits//8), np.uint8)
+    got = average_precision(tally(codes, labels, query, ['a'])), average_precision_in_stored_order(codes, labels, query, ['a'])
+    assert got[0] == pytest.approx(got[1], rel=1e-5) and got[0][0] == pytest.approx(average_precision_of((labels[np.argsort(far)] == 'a').tolist()))
+
+
+@few(40)
+@given(tiny(), st.integers(1, 7))
+def test_neighbours_kept_over_all_orders(c, k):
+    "The share of the true neighbours among the k nearest codes is the mean over every order of ties."
+    k = min(k, c.n)
+    true = np.stack([c.rng.permutation(c.n)[:k] for _ in c.queries])
+    got = neighbours_kept(c.codes, c.queries, true)
+    for query, ids, value in zip(c.queries, true, got):
+        assert value == pytest.approx(np.mean([len(set(order[:k]) & set(ids.tolist()))/k for order in orders(hamming(query[None], c.codes)[0])]))
+    if k == c.n: assert got == pytest.approx(1)
+
+
+words = st.text(st.characters(codec='utf-8'), max_size=5)
+
+
+@few(60)
+@given(st.lists(st.sets(words, max_size=4), max_size=12), st.sampled_from([list, tuple, set, frozenset]))
+def test_membership_is_the_intersection_of_sets(several, kind):
+    "Each label has a column; two pictures share a column exactly where their sets of labels meet, also for labels of other pictures."
+    table, kinds = membership([kind(s) for s in several])
+    assert kinds == sorted(set().union(*several)) and table.shape == (len(several), len(kinds)) and table.dtype == bool
+    assert [{k for k, has in zip(kinds, row) if has} for row in table] == several
+    some = [s | {'another'} for s in several]
+    assert (membership(some, kinds)[0] == table).all() or 'another' in kinds
+    meet = (membership(some, kinds)[0].astype(int) @ table.T > 0).tolist()
+    assert meet == [[bool(a & b & set(kinds)) for b in several] for a in some]
+    assert membership(table)[0] is table and membership(table)[1] == list(range(len(kinds)))
+
+
+@few(40)
+@given(st.lists(words, min_size=1, max_size=10))
+def test_one_label_is_a_set_of_one(labels):
+    "A label by itself, in an array of strings or in a set says the same."
+    wanted = membership([{x} for x in labels])
+    for other in (labels, tuple(labels), np.array(labels, object)):
+        got = membership(other)
+        assert (got[0] == wanted[0]).all() and got[1] == wanted[1]
+
+
+def test_measures_refuse():
+    "Labels that do not fit the codes, tables that are none, k below 1, codes of other lengths."
+    codes = np.arange(6, dtype=np.uint8)[:, None]
+    for labels, asked in ((['a'] * 5, ['a'] * 6), (['a'] * 6, ['a'] * 5), ([], [])):
+        with pytest.raises(InputError, match='wanted one each'): tally(codes, labels, codes, asked)
+    for table in (np.eye(6), np.eye(6, dtype=int)):
+        with pytest.raises(InputError, match='wanted n strings'): tally(codes, table, codes, table)
+    with pytest.raises(InputError, match='same encoder'): tally(codes, ['a'] * 6, np.zeros((1, 2), np.uint8), ['a'])
+    for k in (0, -1):
+        with pytest.raises(InputError, match='wanted 1 or more'): precision(tally(codes, ['a'] * 6, codes, ['a'] * 6), k)
+    same = np.eye(6, dtype=bool)
+    with pytest.raises(InputError): tally(codes, same, codes, same[:, :5])
+
+
+# Labels from a table, and protocols
+
+paths = st.lists(st.text(st.characters(codec='utf-8', exclude_characters='/\0\r'), min_size=1, max_size=6).filter(lambda x: x not in ('.', '..')), min_size=1, max_size=3).map(lambda parts: '/'.join(parts) + '.png')
+kinds_of_labels = st.text(st.characters(codec='utf-8', exclude_characters='\0\r'), min_size=1, max_size=6).filter(lambda x: x.strip() == x)
+
+
+def as_csv(rows, **dialect):
+    "Rows as CSV, with a header."
+    text = io.StringIO()
+    csv.writer(text, **dialect).writerows([('name', 'label'), *rows])
+    return text.getvalue()
+
+
+@few(100)
+@given(st.dictionaries(paths, st.sets(kinds_of_labels, min_size=1, max_size=3), min_size=1, max_size=6), st.sampled_from(['\n', '\r\n']), st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+       st.sampled_from(['utf-8', 'utf-8-sig']), seeds)
+def test_labels_from_csv_come_back(tmp_path_factory, wanted, ending, quoting, encoding, seed):
+    "Whatever names and labels are made of: what Python's own writer of CSV wrote is read back, in any order, with one label or several."
+    wanted = {k: v for k, v in wanted.items() if not any(other != k and f'{k}/'.startswith(f'{other}/') for other in wanted)}
+    rows = [(name, label) for name, labels in wanted.items() for label in labels]
+    np.random.default_rng(seed).shuffle(rows)
+    path = tmp_path_factory.getbasetemp()/'labels.csv'
+    path.write_bytes(as_csv(rows, lineterminator=ending, quoting=quoting).encode(encoding))
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert labels_from_csv(path, list(wanted)) == [tuple(sorted(s)) for s in wanted.values()]
+
+
+@few(40)
+@given(seeds, st.integers(1, 12))
+def test_labels_of_folders(tmp_path_factory, seed, n):
+    "A picture has the labels of its own row and of every folder above it, in any mixture, and no others; rows for nothing are a warning."
+    rng, path = np.random.default_rng(seed), tmp_path_factory.getbasetemp()/'folders.csv'
+    names = sorted({'/'.join(rng.choice(list('ab'), rng.integers(1, 4)).tolist() + [f'{i}.jpg']) for i in range(n)})
+    above = {p for name in names for p in itertools.accumulate(name.split('/'), '{}/{}'.format)}
+    rows = [(p, str(rng.integers(3))) for p in sorted(above) for _ in range(rng.integers(0, 3))] + [(p, 'all') for p in sorted({n.split('/')[0] for n in names})]
+    path.write_text(as_csv([(p + '/' * (rng.random() < .3 and '.jpg' not in p), label) for p, label in rows] + [('missing', 'x')]))
+    with pytest.warns(UserWarning, match='1 names .* for example missing'): got = labels_from_csv(path, names)
+    assert got == [tuple(sorted({label for p, label in rows if f'{name}/'.startswith(f'{p}/')})) for name in names]
+
+
+@st.composite
+def categories(draw, least=1, most=12):
+    "Labels of two to six categories, shuffled, with so many pictures each."
+    rng, kinds = np.random.default_rng(draw(seeds)), draw(st.integers(2, 6))
+    return rng.permutation(np.repeat([f'kind {i}' for i in range(kinds)], rng.integers(least, most + 1, kinds)))
+
+
+@few(60)
+@given(categories(), st.integers(0, 8), st.integers(0, 5))
+def test_draw(labels, each, seed):
+    "So many of each category, all others in the rest, both in order; the same seed draws the same; too few are refused."
+    count = dict(zip(*np.unique(labels, return_counts=True)))
+    if min(count.values()) <= each:
+        with pytest.raises(InputError, match=f'wanted at least {each + 1}'): draw(labels, each, seed)
+    else:
+        drawn, others = draw(labels, each, seed)
+        assert sorted([*drawn, *others]) == list(range(len(labels))) and (np.diff(drawn) > 0).all() and (np.diff(others) > 0).all()
+        assert {k: (labels[drawn] == k).sum() for k in count} == dict.fromkeys(count, each)
+        assert all((a == b).all() for a, b in zip((drawn, others), draw(list(labels), each, seed)))
+
+
+def test_other_seeds_draw_others():
+    labels = ['a', 'b'] * 50
+    assert len({tuple(draw(labels, 10, seed)[0]) for seed in range(20)}) == 20
+    assert set(np.concatenate([draw(labels, 10, seed)[0] for seed in range(60)])) == set(range(100)), 'some are never drawn'
+
+
+@few(40)
+@given(categories(8, 20), st.integers(1, 3), st.integers(1, 4), st.integers(0, 5))
+def test_splits(labels, queries, shots, seed):
+    "Nobody is asked about what is in the collection; what is learned from is in it, or apart from it, as the protocol says."
+    asked = np.repeat(np.unique(labels), 3)
+    both, n = np.concatenate([labels, asked]), len(labels)
+    made, again = (splits(labels, asked, seed, queries, shots) for _ in range(2))
+    assert list(made) == ['seen, all', 'seen, sampled', 'seen, half', 'unseen', 'new categories']
+    for name, s in made.items():
+        parts = [set(p.tolist()) for p in (s.learned, s.collection, s.asked)]
+        assert all(len(p) == len(q) > 0 for p, q in zip(parts, (s.learned, s.collection, s.asked)) if name != 'new categories' or len(np.unique(labels)) > 2)
+        assert not parts[2] & (parts[0] | parts[1]) and all(0 <= i < len(both) for p in parts for i in p)
+        assert parts[0] <= parts[1] if name.startswith('seen') else not parts[0] & parts[1]
+        assert all((p == q).all() for p, q in zip(vars(s).values(), vars(again[name]).values()))
+    a, b, half, c, d = made.values()
+    assert (half.learned == c.learned).all() and (half.learned == half.collection).all() and (half.asked == c.asked).all()
+    assert a.collection.tolist() == list(range(n)) and a.asked.tolist() == c.asked.tolist() == list(range(n, len(both)))
+    assert {k: (both[b.asked] == k).sum() for k in asked} == dict.fromkeys(asked, queries) and {k: (both[b.learned] == k).sum() for k in asked} == dict.fromkeys(asked, shots)
+    assert len(b.asked) + len(b.collection) == len(both) and len(c.learned) + len(c.collection) == n
+    new = set(both[d.collection])
+    assert new == set(both[d.asked]) and not new & set(both[d.learned]) and len(new) == max(2, len(set(labels))//5)
+    assert len(d.learned) + len(d.collection) == n
+
+
+def test_judging_a_split():
+    "What `judge` gives is what the measures give by themselves, one value a query; `line` writes it under its header."
+    rng = np.random.default_rng(0)
+    labels = np.repeat(['a', 'b', 'c'], 40)
+    features = (rng.standard_normal((3, 16))[np.repeat(range(3), 40)] + rng.standard_normal((120, 16))).astype(np.float32)
+    drawn, others = draw(labels, 10)
+    split = SimpleNamespace(learned=others, collection=others, asked=drawn)
+    found = judge(PCA(8), features, labels, split)
+    b = PCA(8).fit(features[others])
+    codes, queries = b.transform(features[others]), b.transform(features[drawn])
+    counts = tally(codes, labels[others], queries, labels[drawn])
+    assert (found['accuracy'] == precision(counts)).all() and (found['mAP'] == average_precision(counts)).all() and found['seconds'] > 0
+    assert (found['stored_order'] == average_precision_in_stored_order(codes, labels[others], queries, labels[drawn])).all()
+    assert judge(HashLayer(8, hidden=0, epochs=2), features, labels, split)['mAP'].shape == (30,)
+    text = line('PCA', [found, found])
+    assert text.startswith('PCA ') and f'{found["mAP"].mean():.3f}' in text and abs(len(text) - len(HEADER)) < 12
 
 
 # Messages and seals

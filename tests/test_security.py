@@ -11,9 +11,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from safetensors.numpy import load, save
 
 import tree_privacy.random_matrix, tree_privacy.roles
-from tree_privacy.codes import Encoder, hamming, pack, signs
+from tree_privacy.codes import Encoder
 from tree_privacy.data import Images, InputError, from_arrays
 from tree_privacy.random_matrix import MatrixKey, fresh, subkey
+from tree_privacy.measures import hamming, pack, signs
 from tree_privacy.retrieval import PlainIndex
 from tree_privacy.roles import (MANIFEST, Cloud, Owner, OwnerKey, SealError, Sealer, User, UserKey, check_manifest, hello, lock_key,
                                 message, node_order, open_token, read_manifest, read_message, shuffled, signable, thumbnail)
