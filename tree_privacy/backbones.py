@@ -220,41 +220,47 @@ class FeatureCache:
         self.rows = sqlite3.connect(file, timeout=60)
         file.chmod(0o600)
         self.rows.executescript('pragma page_size = 32768; create table if not exists features (picture blob primary key, value blob)')
-        self.bytes = 4 * backbone.dimension
 
     def get(self,
         keys: list,  # bytes, SHA-256 of files
     ) -> dict:  # {key: (f,) float32}, for those that are there and whole
         "Read what is known."
-        found = [self.rows.execute('select picture, value from features where picture = ?', (key,)).fetchone() for key in keys]
-        return {row[0]: np.frombuffer(row[1], np.float32) for row in found if row and len(row[1]) == self.bytes}
+        found = (self.rows.execute('select value from features where picture = ?', (key,)).fetchone() for key in keys)
+        return {key: np.frombuffer(row[0], np.float32, offset=32) for key, row in zip(keys, found) if row and row[0] == sealed(key, row[0][32:])}
     def put(self,
         new: dict,  # {key: (f,) float32}
     ):
         "Store, all or nothing."
-        with self.rows: self.rows.executemany('insert or replace into features values (?, ?)', [(k, v.tobytes()) for k, v in new.items()])
+        with self.rows: self.rows.executemany('insert or replace into features values (?, ?)', [(k, sealed(k, v.tobytes())) for k, v in new.items()])
 
-# %% ../nbs/07_backbones.ipynb #71c3c3a7
+# %% ../nbs/07_backbones.ipynb #fd4255f3
+def sealed(key, value):
+    "A row of the cache: a checksum over key and value, then the value"
+    return hashlib.sha256(key + value).digest() + value
+
+# %% ../nbs/07_backbones.ipynb #7287943d
 def weights_digest(module):
     "16 hexadecimal digits that change with any weight"
     total = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()): total.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
     return total.hexdigest()[:16]
 
-# %% ../nbs/07_backbones.ipynb #d3e21b16
+# %% ../nbs/07_backbones.ipynb #6b2f7a6f
 def cached(images, backbone, numbers, processes, place):
     "(numbers, features) of a block at a time, from the cache where this very picture went through this very network before"
     cache, size = usable(FeatureCache, backbone, place), 8192 if processes else 1024
     for i in range(0, len(numbers), size):
         keys = dict(zip(numbers[i:i + size].tolist(), fingerprints(images, numbers[i:i + size])))
-        known = cache and usable(cache.get, keys.values()) or {}
+        known = cache and usable(cache.get, list(keys.values())) or {}
         done = {i: known[key] for i, key in keys.items() if key in known}
         for some, values in computed(images, backbone, [i for i in keys if i not in done], processes): done.update(zip(some.tolist(), values))
-        if cache: usable(cache.put, {keys[i]: v for i, v in done.items() if keys[i] not in known})
+        new = [i for i in done if keys[i] not in known]
+        after = fingerprints(images, np.array(new, int)) if cache else ()  # a file that changed meanwhile is not stored
+        if cache: usable(cache.put, {keys[i]: done[i] for i, key in zip(new, after) if key == keys[i]})
         there = [i for i in keys if i in done]
         if there: yield np.array(there), np.stack([done[i] for i in there])
 
-# %% ../nbs/07_backbones.ipynb #ecfa3bbf
+# %% ../nbs/07_backbones.ipynb #6a0d61d1
 def fingerprints(images, numbers):
     "SHA-256 of the files of some pictures"
     def one(i):
@@ -265,10 +271,10 @@ def fingerprints(images, numbers):
 def usable(work, *args):
     "What a use of the cache gives, or None and a warning"
     try: return work(*args)
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, OSError, ValueError, TypeError) as error:
         warnings.warn(f'the feature cache cannot be used ({error}): going on without it; TREE_PRIVACY_CACHE names another folder')
 
-# %% ../nbs/07_backbones.ipynb #390f1cdb
+# %% ../nbs/07_backbones.ipynb #3a279d92
 def stream(
     images: Images,  # n pictures
     backbone: Backbone,  # the network
@@ -287,7 +293,7 @@ def stream(
             yield some, values
     images.check()
 
-# %% ../nbs/07_backbones.ipynb #2b311316
+# %% ../nbs/07_backbones.ipynb #1aa672af
 def features(
     images: Images,  # n pictures
     backbone: Backbone,  # the network

@@ -151,9 +151,9 @@ def index(
         if made and not Path(args.index, MANIFEST).exists(): Path(args.key).unlink()
         raise
     note_written(args, key)
-    print(f'{len(images)} photographs are in {args.index}: give that folder to the cloud.')
+    print(f'{len(images)} photographs are in {printable(args.index)}: give that folder to the cloud.')
     if old: say(f'it held {old["photographs"]} before and was made anew, with new ids; `tree-privacy add` adds to an index')
-    if made: say(f'{args.key} is the only way into it. Keep a copy elsewhere: losing it loses the index for good (not your own photographs).')
+    if made: say(f'{printable(args.key)} is the only way into it. Keep a copy elsewhere: losing it loses the index for good (not your own photographs).')
 
 # %% ../nbs/99_cli.ipynb #4f44e080
 def add(
@@ -200,6 +200,7 @@ def encode(
     from tree_privacy.codes import Encoder, codes_to_bytes, load_codes
     check_out(args.out)
     images = folder(args.photos_folder)
+    if Path(args.out).resolve() in {Path(args.photos_folder, n).resolve() for n in images.names}: raise InputError(f'{args.out} is one of the photographs: give another name')
     if args.like:
         if args.binariser != 'itq' or args.labels != 'folders': warnings.warn('with --like the encoder comes from there: --binariser and --labels are not used')
         encoder = load_codes(read_file(args.like, 'file of codes')).encoder
@@ -211,7 +212,7 @@ def encode(
     write_whole(args.out, codes_to_bytes(images.names, codes, encoder), 0o600)
     about = dict(photographs=len(images), bits=encoder.bits, binariser=encoder.binariser, distinct=len(np.unique(codes, axis=0)), file=str(args.out))
     if args.json: print(json.dumps(about))
-    else: print(f'{len(images)} codes of {encoder.bits} bits ({about["distinct"]} different ones) are in {args.out}, which is not encrypted: keep it as you keep the photographs')
+    else: print(f'{len(images)} codes of {encoder.bits} bits ({about["distinct"]} different ones) are in {printable(args.out)}, which is not encrypted: keep it as you keep the photographs')
 
 # %% ../nbs/99_cli.ipynb #05a1881a
 def found_json(session, manifest):

@@ -183,6 +183,7 @@ def targets(labels, n):
     "(n, c) float32, rows that sum to one; raises `InputError` for labels that cannot be learned from"
     if labels is None: raise InputError('a hash layer learns from labels, and there are none: give labels, or use ITQ')
     table, kinds = membership(labels)
+    if not n: raise InputError('there are no pictures to learn from: wanted two or more of two categories or more')
     if len(table) != n: raise InputError(f'there are {len(table)} labels for {n} pictures: wanted one for each')
     count = table.sum(0)
     if (~table.any(1)).any(): raise InputError(f'{(~table.any(1)).sum()} of {n} pictures have no label, the first is number {(~table.any(1)).argmax()}: leave them out of training')
@@ -315,12 +316,12 @@ def fit_transform(self: Encoder,
     if BINARISERS[self.binariser].supervised: targets(labels, len(images))  # what cannot be learned from is refused before any work
     self.backbone_ = backbone_for(self, images, sample, labels)
     check_bits(self.bits, self.backbone_.dimension)
-    parts = list(stream(images, self.backbone_, sample, cache and not self.trained_))
+    parts = list(stream(images, self.backbone_, sample, False if self.trained_ else cache))
     if not parts: raise InputError(f'none of the {len(images)} pictures can be read: wanted JPEG, PNG, WebP or the like')
     numbers, found = map(np.concatenate, zip(*parts))
     self.binariser_ = fit_binariser(*well_labelled(self, found, numbers, labels))
     codes, good = np.zeros((len(images), self.bits // 8), np.uint8), np.zeros(len(images), bool)
-    for numbers, found in chain(parts, stream(images, self.backbone_, rest, cache and not self.trained_)):
+    for numbers, found in chain(parts, stream(images, self.backbone_, rest, False if self.trained_ else cache)):
         codes[numbers], good[numbers] = self.binariser_.transform(found), True
     return codes[good], np.flatnonzero(good)
 
@@ -342,9 +343,10 @@ def backbone_for(encoder, images, sample, labels):
 def well_labelled(encoder, found, numbers, labels):
     "Arguments for `fit_binariser`; with labels, without pictures whose categories came into the sample only once"
     if not BINARISERS[encoder.binariser].supervised: return found, encoder.bits, encoder.seed, encoder.binariser
-    table = membership(labels)[0][numbers]
-    table &= table.sum(0) > 1
-    keep = table.any(1)
+    table, kinds = membership(labels)
+    table = table[numbers] & (table[numbers].sum(0) > 1)
+    keep, left = table.any(1), [str(k) for k, has in zip(kinds, table.any(0)) if has]
+    if len(left) < 2: raise InputError(f'{"there is one category only (" + repr(left[0]) + ")" if left else "there is no category"} with two pictures that can be read, and nothing to tell apart')
     if not keep.all(): warnings.warn(f'{(~keep).sum()} pictures are left out of training: no other of their category is in the sample of {len(keep)}')
     return found[keep], encoder.bits, encoder.seed, encoder.binariser, table[keep][:, table.any(0)]
 
@@ -355,7 +357,7 @@ def transform(self: Encoder,
     cache=False,  # bool or path, as for `fit_transform`
 ) -> tuple:  # (m, d // 8) uint8 packed codes, and (m,) int numbers of the pictures that could be read
     "Codes of every picture that can be read; raises `InputError` where none can."
-    parts = [(numbers, self.binariser_.transform(found)) for numbers, found in stream(images, self.backbone_, None, cache and not self.trained_)]
+    parts = [(numbers, self.binariser_.transform(found)) for numbers, found in stream(images, self.backbone_, None, False if self.trained_ else cache)]
     if not parts: raise InputError(f'none of the {len(images)} pictures can be read: wanted JPEG, PNG, WebP or the like')
     numbers, codes = map(np.concatenate, zip(*parts))
     return codes, numbers
@@ -433,11 +435,11 @@ def load_encoder(
         if about['format'] != ENCODER_FORMAT:
             raise InputError(f'the encoder has format {about["format"]}, this version reads {ENCODER_FORMAT}: upgrade tree_privacy')
         arrays, encoder = load(data), Encoder(about['bits'], about['backbone'], about['size'], about['seed'], binariser=about['binariser'])
-        encoder.binariser_ = stored_binariser(about['fitted'], encoder, arrays)
         encoder.backbone_, encoder.trained_ = stored_backbone(encoder, arrays) if about['trained'] else pretrained(encoder.backbone, encoder.size), bool(about['trained'])
+        encoder.binariser_ = stored_binariser(about['fitted'], encoder, arrays)
         return encoder
     except InputError: raise
-    except (KeyError, ValueError, TypeError, RuntimeError, RecursionError, SafetensorError) as error:
+    except (LookupError, AttributeError, ArithmeticError, ValueError, TypeError, RuntimeError, RecursionError, SafetensorError) as error:
         raise InputError(f'this is not an encoder ({error}): wanted the bytes that Encoder.to_bytes gives') from None
 
 # %% ../nbs/10_codes.ipynb #473671d1
@@ -447,8 +449,10 @@ def stored_binariser(name, encoder, arrays):
     kind = {c.__name__: c for c in BINARISERS.values()}[name]
     b = kind(encoder.bits, encoder.seed, **dict(hidden=0 if hidden is None else hidden.shape[1]) if kind.supervised else {})
     vars(b).update({k: v for k, v in arrays.items() if not k.startswith('net.')})
-    fits = b.weight_.shape[1:] == b.bias_.shape == (b.bits,) and (hidden is None or hidden.shape[1:] == b.hidden_bias_.shape == b.weight_.shape[:1])
-    if not fits or not all(np.isfinite(v).all() for k, v in arrays.items() if not k.startswith('net.')): raise ValueError('its arrays do not fit')
+    layers = [(b.weight_, b.bias_)] if hidden is None else [(hidden, b.hidden_bias_), (b.weight_, b.bias_)]
+    widths = [encoder.backbone_.dimension, *(len(bias) for _, bias in layers)]
+    fits = all(w.shape == (i, o) and bias.shape == (o,) for (w, bias), i, o in zip(layers, widths, widths[1:])) and widths[-1] == b.bits
+    if not fits or kind.supervised < len(layers) - 1 or not all(np.isfinite(v).all() for k, v in arrays.items() if not k.startswith('net.')): raise ValueError('its arrays do not fit')
     return b
 
 def stored_backbone(encoder, arrays):
@@ -480,6 +484,7 @@ def load_codes(
         arrays = load(data)
         found = SimpleNamespace(names=json.loads(arrays['names'].tobytes()), codes=arrays['codes'], encoder=load_encoder(arrays['encoder'].tobytes()))
         if found.codes.dtype != np.uint8 or found.codes.shape != (len(found.names), found.encoder.bits // 8): raise ValueError('its arrays do not fit')
+        if not isinstance(found.names, list) or not all(isinstance(n, str) for n in found.names): raise ValueError('its names are no list of strings')
         return found
     except (KeyError, ValueError, TypeError, RecursionError, SafetensorError) as error:
         raise InputError(f'this is no file of codes ({error}): wanted what `tree-privacy encode` or codes_to_bytes writes') from None

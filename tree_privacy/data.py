@@ -186,30 +186,35 @@ def unchanged(path, found):
         raise InputError(f'{path} changed while it was read: {name} {what}; nothing was written: run the command again when the folder is at rest')
     return check
 
-# %% ../nbs/00_data.ipynb #b22152f0
+# %% ../nbs/00_data.ipynb #b641e927
+def above(name):
+    "The name of a picture and of every folder that it is in"
+    return [name] + [p.as_posix() for p in Path(name).parents]
+
+# %% ../nbs/00_data.ipynb #99c2922d
 def labels_from_csv(
     path,  # path of a CSV file with a header; the first column names a picture or a folder of them, the second has a label
     names: list,  # n str, names of pictures
 ) -> list:  # n tuples of str, the labels of each picture, sorted
     "Labels of pictures from a table; raises `InputError` where a picture has none."
-    try: rows = list(csv.reader(Path(path).read_text('utf-8-sig').splitlines()))[1:]
+    try:
+        with open(path, encoding='utf-8-sig', newline='') as file: rows = list(csv.reader(file))[1:]
     except (OSError, UnicodeDecodeError, csv.Error) as error: raise InputError(f'{path} cannot be read as CSV ({error}): wanted a header and rows like holiday/1.jpg,beach') from None
-    table = {}
+    table, known = {}, {a for name in names for a in above(name)}
     for number, row in enumerate(rows, 2):
         if row and (len(row) < 2 or not row[0].strip() or not row[1].strip()):
-            raise InputError(f'line {number} of {path} is {",".join(row)!r}: wanted a name and a label, like holiday/1.jpg,beach')
-        if row: table.setdefault(row[0].strip().rstrip('/'), set()).add(row[1].strip())
+            raise InputError(f'line {number} of {path} is {",".join(row)[:80]!r}: wanted a name and a label, like holiday/1.jpg,beach')
+        if row: table.setdefault(row[0] if row[0] in known else row[0].strip().rstrip('/'), set()).add(row[1].strip())
     found, used = [], set()
     for name in names:
-        above = [name] + [p.as_posix() for p in Path(name).parents]
-        used.update(here := [a for a in above if a in table])
+        used.update(here := [a for a in above(name) if a in table])
         found.append(tuple(sorted(set().union(*(table[a] for a in here)))))
     without = [name for name, has in zip(names, found) if not has]
     if without: raise InputError(f'{len(without)} of {len(names)} pictures have no label in {path}, for example {without[0]}: add a row for each, or for its folder')
     if len(used) < len(table): warnings.warn(f'{len(table) - len(used)} names in {path} are no pictures here, for example {min(set(table) - used)}')
     return found
 
-# %% ../nbs/00_data.ipynb #df9a4952
+# %% ../nbs/00_data.ipynb #7eade204
 def torchvision_set(
     name: str,  # str, a class of torchvision.datasets that takes `train`, for example 'CIFAR10' or 'FashionMNIST'
     root,  # path of the folder where the set lies, or where a download should put it
@@ -226,10 +231,10 @@ def torchvision_set(
     labels = [data.classes[int(t)] for t in data.targets]
     return from_arrays(np.asarray(data.data, dtype=np.uint8), labels, name.lower())
 
-# %% ../nbs/00_data.ipynb #d8df7c3e
+# %% ../nbs/00_data.ipynb #39ab89d2
 FASHION = ['T-shirt/top', 'Trouser', 'Pullover', 'Dress', 'Coat', 'Sandal', 'Shirt', 'Sneaker', 'Bag', 'Ankle boot']
 
-# %% ../nbs/00_data.ipynb #2037d876
+# %% ../nbs/00_data.ipynb #ab56ff7d
 def fashion_mnist(
     train: bool = True,  # bool, the 60,000 training pictures, else the 10,000 test pictures
     root='/usr/share/datasets/fashion-mnist',  # path of the folder with the four gzipped IDX files

@@ -94,7 +94,7 @@ def membership(
     if isinstance(labels, np.ndarray) and labels.ndim == 2:
         if labels.dtype != bool: raise InputError(f'labels are a {labels.dtype} array of shape {labels.shape}: wanted n strings, n sets of strings, or (n, c) bool')
         return labels, list(range(labels.shape[1]))
-    several = [tuple(map(str, x if np.iterable(x) and not isinstance(x, str) else (x,))) for x in labels]
+    several = [() if x is None else tuple(map(str, x if np.iterable(x) and not isinstance(x, str) else (x,))) for x in labels]
     kinds = sorted({x for s in several for x in s}) if kinds is None else list(kinds)
     column, table = {x: i for i, x in enumerate(kinds)}, np.zeros((len(several), len(kinds)), bool)
     for i, s in enumerate(several): table[i, [column[x] for x in s if x in column]] = True
@@ -112,6 +112,7 @@ def tally(
     asks = membership(query_labels, kinds)[0]
     if (len(has), len(asks)) != (len(codes), len(queries)):
         raise InputError(f'there are {len(has)} labels for {len(codes)} codes, and {len(asks)} for {len(queries)} queries: wanted one each')
+    if asks.shape[1] != has.shape[1]: raise InputError(f'the collection has {has.shape[1]} labels and the queries {asks.shape[1]}: wanted the same columns')
     has, bins, out = has.T.astype(np.float32), 8 * codes.shape[1] + 1, []
     for part in blocks(len(queries), len(codes)):
         key = hamming(queries[part], codes)

@@ -537,7 +537,16 @@ class Owner:
         encoder = sealer.open('encoder', 0, m['version'], open_file(folder, m, 'encoder.safetensors')['box'])
         return SimpleNamespace(manifest=m, sealer=sealer, ids=ids, codes=np.stack(codes), names=list(names), encoder=encoder)
 
-# %% ../nbs/50_roles.ipynb #97726fd8
+# %% ../nbs/50_roles.ipynb #fc899b23
+@contextlib.contextmanager
+def blaming_changes(images):
+    "Say that the photographs changed, where that is why one cannot be read"
+    try: yield
+    except OSError:
+        if images is not None: images.check()
+        raise
+
+# %% ../nbs/50_roles.ipynb #d6c2205e
 def write_index(key, folder, base, old, about, ids, codes, names, encoder, images=None, new_ids=(), gone=(), form='split'):
     "Write a version in the place of the generation `base`: all records anew, packs of `old` without `gone`, and packs with `images`."
     tags = [n.split('/')[0] if '/' in n else None for n in names] if about['rule'] == 'tagged' else None
@@ -547,7 +556,7 @@ def write_index(key, folder, base, old, about, ids, codes, names, encoder, image
     arrays, public = lock_tree(key, about['index'], about['version'], tree, ids, form)
     about = dict(about, tree_privacy='index', format=FORMAT, key=key.id, photographs=len(ids), **public)
     known = {}
-    with new_generation(folder, about, key, base, known) as part:
+    with blaming_changes(images), new_generation(folder, about, key, base, known) as part:
         write_synced(part / 'tree.safetensors', save(arrays))
         write_synced(part / 'records.safetensors', save(dict(records=seal_records(sealer, about['version'], ids, codes, names))))
         box = sealer.seal('encoder', 0, about['version'], encoder, power_of_two(len(encoder), 4096))
@@ -558,7 +567,7 @@ def write_index(key, folder, base, old, about, ids, codes, names, encoder, image
         if images is not None: images.check()  # an error here leaves the index as it was
     return SimpleNamespace(tree=tree, ids=ids)
 
-# %% ../nbs/50_roles.ipynb #82b4d17c
+# %% ../nbs/50_roles.ipynb #ab50f41a
 @patch
 def create(self: Owner,
     folder,  # path of the index: a new folder, or one with an index of this key, which is replaced
@@ -573,13 +582,13 @@ def create(self: Owner,
     if photos not in ('thumbs', 'full', 'none'): raise InputError(f"photos is {photos!r}: wanted 'thumbs', 'full' or 'none'")
     if len(images) != len(codes): raise InputError(f'there are {len(images)} photographs and {len(codes)} codes: wanted one each')
     old = replaceable(folder, self.key)
+    with blaming_changes(images): size = thumbnail_size(images) if photos == 'thumbs' else None
     about = dict(index=old['index'] if old else os.urandom(8).hex(), version=old['version'] + 1 if old else 1,
-                 next_id=(old['next_id'] if old else 0) + len(images), rule=rule, photos=photos,
-                 photo_size=thumbnail_size(images) if photos == 'thumbs' else None)
+                 next_id=(old['next_id'] if old else 0) + len(images), rule=rule, photos=photos, photo_size=size)
     ids = about['next_id'] - len(images) + shuffled(len(images))
     return write_index(self.key, folder, old and old['generation'], None, about, ids, codes, images.names, encoder, images, ids, form=form)
 
-# %% ../nbs/50_roles.ipynb #367227b1
+# %% ../nbs/50_roles.ipynb #cc6ed557
 def replaceable(folder, key):
     "The manifest of the index in a folder, or None where an index can be made; raises `InputError` where it cannot."
     folder = Path(folder)
@@ -590,7 +599,7 @@ def replaceable(folder, key):
         raise InputError(f'{folder} is there and holds no index: give a new folder, so that nothing of yours is overwritten')
     if not folder.resolve().parent.is_dir(): raise InputError(f'there is no folder {folder.resolve().parent}: make it first')
 
-# %% ../nbs/50_roles.ipynb #37e57a8d
+# %% ../nbs/50_roles.ipynb #8497a756
 @patch
 def add(self: Owner,
     folder,  # path of an index
@@ -606,7 +615,7 @@ def add(self: Owner,
     write_index(self.key, folder, now.manifest['generation'], now.manifest, about, np.append(now.ids, ids), np.concatenate([now.codes, codes]),
                 now.names + images.names, now.encoder, images, ids, form=now.manifest['form'])
 
-# %% ../nbs/50_roles.ipynb #c031a23b
+# %% ../nbs/50_roles.ipynb #02174b63
 @patch
 def remove(self: Owner,
     folder,  # path of an index
@@ -621,13 +630,13 @@ def remove(self: Owner,
     write_index(self.key, folder, now.manifest['generation'], now.manifest, self._next_version(now.manifest), now.ids[stays], now.codes[stays], [now.names[i] for i in stays],
                 now.encoder, gone={int(i) for i, name in zip(now.ids, now.names) if name in gone}, form=now.manifest['form'])
 
-# %% ../nbs/50_roles.ipynb #9fa70575
+# %% ../nbs/50_roles.ipynb #24f2022c
 @patch
 def _next_version(self: Owner, manifest, **changes):
     "What goes on from one version to the next."
     return {k: manifest[k] for k in ('index', 'next_id', 'rule', 'photos', 'photo_size')} | dict(version=manifest['version'] + 1) | changes
 
-# %% ../nbs/50_roles.ipynb #71c0a565
+# %% ../nbs/50_roles.ipynb #18098e60
 class Cloud:
     "Answers messages from an index that it cannot read."
     def __init__(self,
@@ -653,7 +662,7 @@ class Cloud:
         if kind != 'hello' and m.header.get('index') != self.manifest['index']: raise InputError('this request is for another index')
         return {'hello': self._hello, 'search': self._search, 'fetch': self._fetch}[kind](m)
 
-# %% ../nbs/50_roles.ipynb #b61ac990
+# %% ../nbs/50_roles.ipynb #6082da09
 def open_all(folder):
     "The manifest of an index, and its files as mapped arrays, all of one generation."
     while True:
@@ -663,7 +672,7 @@ def open_all(folder):
         except InputError:
             if read_manifest(folder)['generation'] == manifest['generation']: raise
 
-# %% ../nbs/50_roles.ipynb #fc94d238
+# %% ../nbs/50_roles.ipynb #5ab67d74
 def check_arrays(m, files, folder):
     "Raise `InputError` unless the arrays fit one another and the manifest."
     packs = [f for name, f in files.items() if name.startswith('photos-')]
@@ -679,7 +688,7 @@ def check_arrays(m, files, folder):
     except (KeyError, TypeError, IndexError): good = False
     if not good: raise InputError(f'the arrays in {folder} do not fit one another: fetch the index again')
 
-# %% ../nbs/50_roles.ipynb #3d4f8c5b
+# %% ../nbs/50_roles.ipynb #e82b9609
 @patch
 def _find(self: Cloud, trapdoor, k, nodes, fill):
     "The walk of the retrieval chapter, on ciphertexts."
@@ -703,7 +712,7 @@ def _search(self: Cloud, m):
                   records=self.records[np.searchsorted(self.ids, ids)], token=m.arrays['token'])
     return message('found', dict(index=self.manifest['index'], k=k, nodes=nodes, fill=fill, visits=found.visits, ms=round(1000 * (time.perf_counter() - start), 3)), arrays)
 
-# %% ../nbs/50_roles.ipynb #225607a3
+# %% ../nbs/50_roles.ipynb #26184001
 @patch
 def _hello(self: Cloud, m):
     "What a user needs to begin: the manifest and the sealed encoder."
@@ -730,7 +739,7 @@ def _box(self: Cloud, number):
             return pack['boxes'][pack['start'][at]:pack['start'][at + 1]], int(pack['version'][0])
     return np.zeros(0, np.uint8), 0
 
-# %% ../nbs/50_roles.ipynb #8a856ad9
+# %% ../nbs/50_roles.ipynb #c12acecb
 class Session:
     "A question on its way: while there is a request, send it and hand the reply to `receive`; then there is a result."
     def __init__(self,
@@ -752,7 +761,7 @@ class Session:
         self.result, self.request = result, None
         self.visits, self.cloud_ms = m.header.get('visits'), m.header.get('ms')
 
-# %% ../nbs/50_roles.ipynb #a1ec86f5
+# %% ../nbs/50_roles.ipynb #0f4edf7b
 class User:
     "Asks questions with a granted key."
     def __init__(self,
@@ -777,19 +786,19 @@ class User:
 
     def __repr__(self): return f'User({self.key.id}, index {self.manifest["index"]}, version {self.manifest["version"]})'
 
-# %% ../nbs/50_roles.ipynb #370c4e52
+# %% ../nbs/50_roles.ipynb #26fcbe5f
 def hello() -> bytes:  # a message
     "The first message of every conversation."
     return message('hello', {})
 
-# %% ../nbs/50_roles.ipynb #63c5d585
+# %% ../nbs/50_roles.ipynb #617cd2a5
 @patch
 def encoder(self: User) -> object:  # a fitted codes.Encoder
     "The encoder, opened with the key: turns photographs into codes of this index."
     from tree_privacy.codes import load_encoder
     return load_encoder(self.sealer.open('encoder', 0, self.manifest['version'], self.sealed_encoder))
 
-# %% ../nbs/50_roles.ipynb #fe2f850d
+# %% ../nbs/50_roles.ipynb #1b06e79b
 @patch
 def query(self: User,
     code: np.ndarray,  # (d // 8,) uint8, a packed code
@@ -810,7 +819,7 @@ def query(self: User,
                       dict(trapdoor=trapdoor, token=np.frombuffer(token, np.uint8)))
     return Session(request, token, lambda reply: read_found(self.key, reply)[0])
 
-# %% ../nbs/50_roles.ipynb #b47fffb1
+# %% ../nbs/50_roles.ipynb #7e5885cb
 def token_bytes(number, version, box): return bytes.fromhex(number) + struct.pack('<Q', version) + box
 
 def open_token(sealer, token):
@@ -819,7 +828,7 @@ def open_token(sealer, token):
     version = struct.unpack('<Q', token[8:16])[0]
     return json.loads(sealer.open('token', token[:8].hex(), version, token[16:])), version
 
-# %% ../nbs/50_roles.ipynb #00de4635
+# %% ../nbs/50_roles.ipynb #bce49972
 def read_found(
     key: UserKey,  # that asked
     reply: SimpleNamespace,  # from `read_message`
@@ -843,7 +852,7 @@ def read_found(
     results = [SimpleNamespace(id=int(ids[i]), name=opened[i][1], distance=int(true[i])) for i in order]
     return results, text_of(bytes.fromhex(told['note'])), version
 
-# %% ../nbs/50_roles.ipynb #16f0ce3b
+# %% ../nbs/50_roles.ipynb #bc928f5a
 @patch
 def fetch(self: User,
     ids,  # ids from results
@@ -865,7 +874,7 @@ def fetch(self: User,
         return opened
     return Session(request, token, read)
 
-# %% ../nbs/50_roles.ipynb #b64d2880
+# %% ../nbs/50_roles.ipynb #d887b257
 LEAKS = {'random-matrix': [
     ('your photographs, file names, labels, encoder', 'hidden: sealed with AES-256-GCM'),
     ('labels, under the rule `tagged`', 'partly seen: photographs of one folder lie in one subtree; only the name of the folder is hidden'),
