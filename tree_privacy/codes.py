@@ -164,7 +164,6 @@ class HashLayer(Binariser):
     ):
         super().__init__(bits, seed)
         self.hidden, self.epochs, self.margin = hidden, epochs, margin
-
     def _before(self, x): return np.maximum(x @ self.hidden_weight_ + self.hidden_bias_, 0) if self.hidden else x
 
     def loss(self,
@@ -375,8 +374,7 @@ def fine_tune(self: Encoder,
     from torch import manual_seed, random
     labels = images.labels if labels is None else labels
     targets(labels, len(images))
-    self.backbone_ = backbone_for(self, images, np.arange(len(images)), labels)
-    self.binariser, self.trained_ = 'hash', True
+    self.backbone_, self.binariser, self.trained_ = backbone_for(self, images, np.arange(len(images)), labels), 'hash', True
     check_bits(self.bits, self.backbone_.dimension)
     good, ready, problems = pixels(images, self.backbone_.size, progress(range(len(images)), 'decoding'))
     for problem in problems: warnings.warn(problem)

@@ -214,7 +214,7 @@ def labels_from_csv(
     if len(used) < len(table): warnings.warn(f'{len(table) - len(used)} names in {path} are no pictures here, for example {min(set(table) - used)}')
     return found
 
-# %% ../nbs/00_data.ipynb #7eade204
+# %% ../nbs/00_data.ipynb #7a660b67
 def torchvision_set(
     name: str,  # str, a class of torchvision.datasets that takes `train`, for example 'CIFAR10' or 'FashionMNIST'
     root,  # path of the folder where the set lies, or where a download should put it
@@ -231,10 +231,10 @@ def torchvision_set(
     labels = [data.classes[int(t)] for t in data.targets]
     return from_arrays(np.asarray(data.data, dtype=np.uint8), labels, name.lower())
 
-# %% ../nbs/00_data.ipynb #39ab89d2
+# %% ../nbs/00_data.ipynb #4e05f2b3
 FASHION = ['T-shirt/top', 'Trouser', 'Pullover', 'Dress', 'Coat', 'Sandal', 'Shirt', 'Sneaker', 'Bag', 'Ankle boot']
 
-# %% ../nbs/00_data.ipynb #ab56ff7d
+# %% ../nbs/00_data.ipynb #0c33c792
 def fashion_mnist(
     train: bool = True,  # bool, the 60,000 training pictures, else the 10,000 test pictures
     root='/usr/share/datasets/fashion-mnist',  # path of the folder with the four gzipped IDX files
