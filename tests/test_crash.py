@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fakes import child, ended
 from pictures import album, draw, snapshot
 from tree_privacy import roles
 from tree_privacy.data import Images, InputError, folder
@@ -116,15 +117,6 @@ def die_at(step):
     for name in STEPS: setattr(os, name, counted(getattr(os, name)))
 
 
-def child(work):
-    "Run a function in a fork and return its process number."
-    pid = os.fork()
-    if pid: return pid
-    try: work()
-    except BaseException: os._exit(1)
-    os._exit(0)
-
-
 @pytest.mark.parametrize('job', JOBS)
 def test_death_before_every_step(job, before, tmp_path):
     "Die before the first, the second, … step of writing, until the writing gets through."
@@ -135,7 +127,7 @@ def test_death_before_every_step(job, before, tmp_path):
         def dying():
             die_at(step)
             work(folder, key)
-        code = os.waitstatus_to_exitcode(os.waitpid(child(dying), 0)[1])
+        code = ended(child(dying))
         assert code in (0, KILLED), f'{job} ended with {code} at step {step}'
         seen.append(check_after(job, folder, key))
         if code == 0: break
@@ -161,7 +153,7 @@ def killed(work, folder, key, delay):
     if delay is not None:
         time.sleep(delay)
         os.kill(pid, signal.SIGKILL)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    code = ended(pid)
     assert code in (0, -signal.SIGKILL)
     return time.perf_counter() - start
 

@@ -88,6 +88,14 @@ def one_thread():
     try: yield
     finally: torch.set_num_threads(threads)
 
+def optimise(net, loss, batches, steps, rate, desc):
+    "Train with AdamW and a learning rate that rises to `rate` and falls; `loss` is a function of a batch"
+    import torch
+    optimiser = torch.optim.AdamW(net.parameters())
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
+    for batch in progress(batches, desc, steps):
+        optimiser.zero_grad(); loss(batch).backward(); optimiser.step(); schedule.step()
+
 # %% ../nbs/07_backbones.ipynb #a2d5479b
 def train_small_cnn(
     pixels: np.ndarray,  # (n, 28, 28, 3) uint8
@@ -102,13 +110,8 @@ def train_small_cnn(
         torch.manual_seed(seed)
         net = small_cnn(len(kinds))
         x, y = grey(torch.from_numpy(pixels)), torch.from_numpy(target)
-        steps = epochs * -(-len(x) // 64)
-        optimiser = torch.optim.AdamW(net.parameters())
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=steps)
         batches = (b for _ in range(epochs) for b in torch.randperm(len(x)).split(64))
-        for batch in progress(batches, 'training', steps):
-            loss = torch.nn.functional.cross_entropy(net(x[batch]), y[batch])
-            optimiser.zero_grad(); loss.backward(); optimiser.step(); schedule.step()
+        optimise(net, lambda b: torch.nn.functional.cross_entropy(net(x[b]), y[b]), batches, epochs * -(-len(x) // 64), 3e-3, 'training')
     return Backbone('small-cnn', 28, net[0], grey, 128)
 
 # %% ../nbs/07_backbones.ipynb #ce9bdb8a
@@ -300,7 +303,12 @@ def features(
     cache=False,  # bool or path, as for `stream`
 ) -> tuple:  # (m, f) float32 features, and (m,) int numbers of the pictures that could be read, in order
     "All features at once; raises `InputError` where no picture can be read."
-    parts = list(stream(images, backbone, cache=cache))
-    if not parts: raise InputError(f'none of the {len(images)} pictures can be read: wanted JPEG, PNG, WebP or the like')
-    kept, found = map(np.concatenate, zip(*parts))
+    kept, found = joined(images, stream(images, backbone, cache=cache))
     return found, kept
+
+# %% ../nbs/07_backbones.ipynb #3ea9a5c8
+def joined(images, parts):
+    "Numbers and features (or codes) of all parts, each as one array; raises `InputError` where there are none"
+    parts = list(parts)
+    if not parts: raise InputError(f'none of the {len(images)} pictures can be read: wanted JPEG, PNG, WebP or the like')
+    return tuple(map(np.concatenate, zip(*parts)))

@@ -129,12 +129,17 @@ def labels_for(args, images):
     if args.binariser != 'hash' and args.backbone != 'small-cnn': warnings.warn(f'--labels {args.labels} is not used: only --binariser hash and --backbone small-cnn learn from labels')
     return labels_from_csv(args.labels, images.names)
 
+def fitted(args, images):
+    "An encoder fitted as the options say, and what it makes of the same pictures"
+    from tree_privacy.codes import Encoder
+    encoder = Encoder(args.bits, args.backbone, args.size, args.seed, binariser=args.binariser)
+    return encoder, *encoder.fit_transform(images, labels_for(args, images), not args.no_cache)
+
 # %% ../nbs/99_cli.ipynb #bab6d15f
 def index(
     args,  # argparse.Namespace, the options of this command
 ):
     "Encrypt a folder of photographs into an index that a cloud can search; an index that is there is made anew, if the key opens it."
-    from tree_privacy.codes import Encoder
     check_places(args.index, args.key, args.photos_folder)
     made, there = not Path(args.key).exists(), Path(args.index, MANIFEST).exists()
     if made and there: raise InputError(f'there is no key file {args.key}, and {args.index} was made with one: give that, or a new folder for a new index')
@@ -142,8 +147,7 @@ def index(
     author, old = Owner(key), replaceable(args.index, key)
     if old: check_manifest(old, key, read_seen(args.key).get(old['index'], 0))
     images = folder(args.photos_folder)
-    encoder = Encoder(args.bits, args.backbone, args.size, args.seed, binariser=args.binariser)
-    codes, kept = encoder.fit_transform(images, labels_for(args, images), not args.no_cache)
+    encoder, codes, kept = fitted(args, images)
     images = readable(images, kept)
     if made: save_key(key, args.key)
     try: author.create(args.index, images, codes, encoder.to_bytes(), args.photos, args.rule, args.form)
@@ -197,7 +201,7 @@ def encode(
     args,  # argparse.Namespace, the options of this command
 ):
     "Write the codes of a folder of photographs, their names and the encoder into one file, not encrypted; a run that was stopped goes on where it was."
-    from tree_privacy.codes import Encoder, codes_to_bytes, load_codes
+    from tree_privacy.codes import codes_to_bytes, load_codes
     check_out(args.out)
     images = folder(args.photos_folder)
     if Path(args.out).resolve() in {Path(args.photos_folder, n).resolve() for n in images.names}: raise InputError(f'{args.out} is one of the photographs: give another name')
@@ -206,8 +210,7 @@ def encode(
         encoder = load_codes(read_file(args.like, 'file of codes')).encoder
         codes, kept = encoder.transform(images, not args.no_cache)
     else:
-        encoder = Encoder(args.bits, args.backbone, args.size, args.seed, binariser=args.binariser)
-        codes, kept = encoder.fit_transform(images, labels_for(args, images), not args.no_cache)
+        encoder, codes, kept = fitted(args, images)
     images = readable(images, kept)
     write_whole(args.out, codes_to_bytes(images.names, codes, encoder), 0o600)
     about = dict(photographs=len(images), bits=encoder.bits, binariser=encoder.binariser, distinct=len(np.unique(codes, axis=0)), file=str(args.out))

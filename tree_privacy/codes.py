@@ -19,7 +19,7 @@ import numpy as np
 
 from fastcore.basics import patch
 
-from .backbones import Backbone, grey, one_thread, pixels, pretrained, small_cnn, stream, train_small_cnn
+from .backbones import Backbone, grey, joined, one_thread, optimise, pixels, pretrained, small_cnn, stream, train_small_cnn
 from .data import Images, InputError, progress
 from .measures import membership, pack
 
@@ -225,17 +225,14 @@ def learn(
     rate: float,  # float, the highest learning rate
     batch: int = 256,  # int, pictures at a time, at most
 ):
-    "Train with AdamW and a learning rate that rises and falls."
+    "Train on batches drawn anew in every pass."
     import torch
     device = next(net.parameters()).device
     y, centres = torch.from_numpy(y).to(device), torch.from_numpy(hash_centres(y.shape[1], layer.bits, layer.seed)).to(device)
     parts = -(-len(y) // min(batch, max(16, len(y) // 16)))  # a small collection has small batches, so that there are steps enough
-    optimiser = torch.optim.AdamW(net.parameters(), weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=layer.epochs * parts)
     batches = (b for _ in range(layer.epochs) for b in torch.randperm(len(y)).tensor_split(parts))
-    for some in progress(batches, 'training the hash layer', layer.epochs * parts):
-        loss = layer.loss(net.train()(inputs(some)), y[some.to(device)], centres)
-        optimiser.zero_grad(); loss.backward(); optimiser.step(); schedule.step()
+    net.train()
+    optimise(net, lambda some: layer.loss(net(inputs(some)), y[some.to(device)], centres), batches, layer.epochs * parts, rate, 'training the hash layer')
     net.eval()
 
 # %% ../nbs/10_codes.ipynb #ef41735b
@@ -298,6 +295,8 @@ class Encoder:
         self.fit_transform(images, labels)
         return self
 
+    def _stream(self, images, numbers, cache): return stream(images, self.backbone_, numbers, False if self.trained_ else cache)
+
     def __repr__(self): return f'Encoder(bits={self.bits}, backbone={self.backbone!r}, binariser={self.binariser!r}, seed={self.seed})'
 
 # %% ../nbs/10_codes.ipynb #c536a3de
@@ -315,12 +314,11 @@ def fit_transform(self: Encoder,
     if BINARISERS[self.binariser].supervised: targets(labels, len(images))  # what cannot be learned from is refused before any work
     self.backbone_ = backbone_for(self, images, sample, labels)
     check_bits(self.bits, self.backbone_.dimension)
-    parts = list(stream(images, self.backbone_, sample, False if self.trained_ else cache))
-    if not parts: raise InputError(f'none of the {len(images)} pictures can be read: wanted JPEG, PNG, WebP or the like')
-    numbers, found = map(np.concatenate, zip(*parts))
+    parts = list(self._stream(images, sample, cache))
+    numbers, found = joined(images, parts)
     self.binariser_ = fit_binariser(*well_labelled(self, found, numbers, labels))
     codes, good = np.zeros((len(images), self.bits // 8), np.uint8), np.zeros(len(images), bool)
-    for numbers, found in chain(parts, stream(images, self.backbone_, rest, False if self.trained_ else cache)):
+    for numbers, found in chain(parts, self._stream(images, rest, cache)):
         codes[numbers], good[numbers] = self.binariser_.transform(found), True
     return codes[good], np.flatnonzero(good)
 
@@ -356,9 +354,7 @@ def transform(self: Encoder,
     cache=False,  # bool or path, as for `fit_transform`
 ) -> tuple:  # (m, d // 8) uint8 packed codes, and (m,) int numbers of the pictures that could be read
     "Codes of every picture that can be read; raises `InputError` where none can."
-    parts = [(numbers, self.binariser_.transform(found)) for numbers, found in stream(images, self.backbone_, None, False if self.trained_ else cache)]
-    if not parts: raise InputError(f'none of the {len(images)} pictures can be read: wanted JPEG, PNG, WebP or the like')
-    numbers, codes = map(np.concatenate, zip(*parts))
+    numbers, codes = joined(images, ((some, self.binariser_.transform(found)) for some, found in self._stream(images, None, cache)))
     return codes, numbers
 
 # %% ../nbs/10_codes.ipynb #cfaf9b7c

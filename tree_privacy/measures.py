@@ -155,10 +155,10 @@ def average_precision_in_stored_order(
 ) -> np.ndarray:  # (m,) float, 0 ... 1; it changes when the collection is shuffled
     "Average precision with ties in the order of the collection, to compare with published tables; use it for nothing else."
     has, kinds = membership(labels)
-    asks, out = membership(query_labels, kinds)[0], []
+    asks, has, out = membership(query_labels, kinds)[0], has.T.astype(np.float32), []
     for part in blocks(len(queries), len(codes)):
         order = np.argsort(hamming(queries[part], codes).astype(np.int16), kind='stable')  # numpy sorts 16 bits by radix
-        relevant = np.take_along_axis(asks[part].astype(np.float32) @ has.T.astype(np.float32) > 0, order, 1)
+        relevant = np.take_along_axis(asks[part].astype(np.float32) @ has > 0, order, 1)
         at = relevant.cumsum(1, dtype=np.float32) / np.arange(1, len(codes) + 1, dtype=np.float32)
         out.append(np.einsum('ij,ij->i', at, relevant) / np.maximum(relevant.sum(1), 1))
     return np.concatenate(out)
