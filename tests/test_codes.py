@@ -275,6 +275,11 @@ def test_encoders_with_strange_values(kind, stored, fake):
     assert not wrong, '\n'.join(wrong)
 
 
+@pytest.mark.parametrize('use', [lambda e: e.transform(noise(3)), lambda e: e.to_bytes()])
+def test_an_encoder_that_has_learned_nothing(use):
+    with pytest.raises(InputError, match='has not been fitted'): use(Encoder(32))
+
+
 def test_an_encoder_of_another_version(stored, fake):
     data = stored[1]['itq'][1]
     assert rewritten(data) == data

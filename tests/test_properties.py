@@ -635,6 +635,8 @@ def test_measures_refuse():
     codes = np.arange(6, dtype=np.uint8)[:, None]
     for labels, asked in ((['a'] * 5, ['a'] * 6), (['a'] * 6, ['a'] * 5), ([], [])):
         with pytest.raises(InputError, match='wanted one each'): tally(codes, labels, codes, asked)
+    with pytest.raises(InputError, match='wanted both alike'): tally(codes, np.eye(6, dtype=bool), codes, ['a'] * 6)
+    with pytest.raises(InputError, match='no queries'): tally(codes, ['a'] * 6, codes[:0], [])
     for table in (np.eye(6), np.eye(6, dtype=int)):
         with pytest.raises(InputError, match='wanted n strings'): tally(codes, table, codes, table)
     with pytest.raises(InputError, match='same encoder'): tally(codes, ['a'] * 6, np.zeros((1, 2), np.uint8), ['a'])

@@ -63,10 +63,8 @@ def small_cnn(
 ) -> object:  # torch.nn.Sequential of (features, head), on 28 x 28 grey pictures
     "A CNN that two cores train in seconds."
     from torch import nn
-    features = nn.Sequential(
-        nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(64 * 7 * 7, width))
+    def block(i, o): return nn.Conv2d(i, o, 3, padding=1, bias=False), nn.MaxPool2d(2), nn.BatchNorm2d(o), nn.ReLU()
+    features = nn.Sequential(*block(1, 32), *block(32, 64), nn.Flatten(), nn.Linear(64 * 7 * 7, width))
     return nn.Sequential(features, nn.Sequential(nn.ReLU(), nn.Linear(width, classes)))
 
 # %% ../nbs/07_backbones.ipynb #ae587b4a
@@ -102,16 +100,20 @@ def train_small_cnn(
     labels,  # n labels
     epochs: int = 8,  # int, passes over the pictures
     seed: int = 0,  # int, the same seed gives the same network on the same machine
+    mirror: bool = False,  # bool, mirror every second picture: a mirrored picture means the same
 ) -> Backbone:  # the trained network without its head
     "Train the small CNN to name the labels, and keep what comes before the naming."
     import torch
     kinds, target = np.unique(labels, return_inverse=True)
-    with torch.random.fork_rng(), one_thread():
+    with torch.random.fork_rng():
         torch.manual_seed(seed)
-        net = small_cnn(len(kinds))
-        x, y = grey(torch.from_numpy(pixels)), torch.from_numpy(target)
+        net = small_cnn(len(kinds)).to(memory_format=torch.channels_last)
+        x, y = grey(torch.from_numpy(pixels)).contiguous(memory_format=torch.channels_last), torch.from_numpy(target)
+        def loss(batch):
+            flip = mirror * torch.rand(len(batch), 1, 1, 1) > .5
+            return torch.nn.functional.cross_entropy(net(torch.where(flip, x[batch].flip(-1), x[batch])), y[batch])
         batches = (b for _ in range(epochs) for b in torch.randperm(len(x)).split(64))
-        optimise(net, lambda b: torch.nn.functional.cross_entropy(net(x[b]), y[b]), batches, epochs * -(-len(x) // 64), 3e-3, 'training')
+        optimise(net, loss, batches, epochs * -(-len(x) // 64), 3e-3, 'training')
     return Backbone('small-cnn', 28, net[0], grey, 128)
 
 # %% ../nbs/07_backbones.ipynb #ce9bdb8a

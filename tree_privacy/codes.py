@@ -347,17 +347,23 @@ def well_labelled(encoder, found, numbers, labels):
     if not keep.all(): warnings.warn(f'{(~keep).sum()} pictures are left out of training: no other of their category is in the sample of {len(keep)}')
     return found[keep], encoder.bits, encoder.seed, encoder.binariser, table[keep][:, table.any(0)]
 
-# %% ../nbs/10_codes.ipynb #e12795cb
+# %% ../nbs/10_codes.ipynb #bb7cee0f
+def check_learned(encoder):
+    "Raise `InputError` for an encoder that has learned nothing yet"
+    if not hasattr(encoder, 'binariser_'): raise InputError(f'{encoder} has not been fitted: call fit or fit_transform with pictures first')
+
+# %% ../nbs/10_codes.ipynb #d0ebcbb6
 @patch
 def transform(self: Encoder,
     images: Images,  # n pictures
     cache=False,  # bool or path, as for `fit_transform`
 ) -> tuple:  # (m, d // 8) uint8 packed codes, and (m,) int numbers of the pictures that could be read
     "Codes of every picture that can be read; raises `InputError` where none can."
+    check_learned(self)
     numbers, codes = joined(images, ((some, self.binariser_.transform(found)) for some, found in self._stream(images, None, cache)))
     return codes, numbers
 
-# %% ../nbs/10_codes.ipynb #cfaf9b7c
+# %% ../nbs/10_codes.ipynb #b50d4e9f
 @patch
 def fine_tune(self: Encoder,
     images: Images,  # n pictures
@@ -384,7 +390,7 @@ def fine_tune(self: Encoder,
     images.check()
     return self
 
-# %% ../nbs/10_codes.ipynb #ec950f36
+# %% ../nbs/10_codes.ipynb #ee2018af
 def whole_network(backbone, head):
     "A torch module from prepared pictures to a hash layer's outputs"
     from torch import nn
@@ -402,10 +408,11 @@ def jittered(backbone, some, mirror):
     x = torch.nn.functional.pad(x, (far,) * 4, mode='replicate')[..., dy:dy + backbone.size, dx:dx + backbone.size]
     return x.contiguous(memory_format=torch.channels_last)
 
-# %% ../nbs/10_codes.ipynb #d3664dec
+# %% ../nbs/10_codes.ipynb #be6e7f8e
 @patch
 def to_bytes(self: Encoder) -> bytes:  # safetensors: arrays, and JSON in the header
     "The fitted encoder as bytes."
+    check_learned(self)
     from safetensors.numpy import save
     if type(self.binariser_) not in BINARISERS.values(): raise InputError(f'{type(self.binariser_).__name__} is not in BINARISERS, so that nothing could read it back: add it there')
     arrays = {k: v for k, v in vars(self.binariser_).items() if k.endswith('_') and isinstance(v, np.ndarray)}
@@ -414,10 +421,10 @@ def to_bytes(self: Encoder) -> bytes:  # safetensors: arrays, and JSON in the he
                  binariser=self.binariser, fitted=type(self.binariser_).__name__)
     return save({k: np.ascontiguousarray(v) for k, v in arrays.items()}, {'encoder': json.dumps(about)})
 
-# %% ../nbs/10_codes.ipynb #af066515
+# %% ../nbs/10_codes.ipynb #e729187c
 ENCODER_FORMAT = 2
 
-# %% ../nbs/10_codes.ipynb #dd0379f3
+# %% ../nbs/10_codes.ipynb #80c4914e
 def load_encoder(
     data: bytes,  # what `Encoder.to_bytes` gave
 ) -> Encoder:  # fitted, ready to transform
@@ -436,7 +443,7 @@ def load_encoder(
     except (LookupError, AttributeError, ArithmeticError, ValueError, TypeError, RuntimeError, RecursionError, SafetensorError) as error:
         raise InputError(f'this is not an encoder ({error}): wanted the bytes that Encoder.to_bytes gives') from None
 
-# %% ../nbs/10_codes.ipynb #473671d1
+# %% ../nbs/10_codes.ipynb #2316f6b5
 def stored_binariser(name, encoder, arrays):
     "A fitted binariser from its arrays; raises `ValueError` where they do not fit"
     hidden = arrays['hidden_weight_'] if 'hidden_weight_' in arrays else None
@@ -456,7 +463,7 @@ def stored_backbone(encoder, arrays):
     backbone.module.load_state_dict({k[4:]: torch.from_numpy(v.copy()) for k, v in arrays.items() if k.startswith('net.')})
     return backbone
 
-# %% ../nbs/10_codes.ipynb #777d030d
+# %% ../nbs/10_codes.ipynb #f078b93a
 def codes_to_bytes(
     names: list,  # n str, names of the pictures
     codes: np.ndarray,  # (n, d // 8) uint8, packed codes

@@ -108,6 +108,8 @@ def tally(
     query_labels,  # m labels
 ) -> np.ndarray:  # (m, d + 1, 2) int64: pictures at each distance 0 ... d that are [0] not relevant, [1] relevant
     "Count, for every query and distance, who lies there."
+    if (getattr(labels, 'ndim', 1) == 2) != (getattr(query_labels, 'ndim', 1) == 2): raise InputError('labels and query_labels: one is a table and the other is not: wanted both alike')
+    if not len(queries): raise InputError('there are no queries: wanted one or more')
     has, kinds = membership(labels)
     asks = membership(query_labels, kinds)[0]
     if (len(has), len(asks)) != (len(codes), len(queries)):
