@@ -36,7 +36,9 @@ def sdist(tmp_path_factory):
 def wheel(sdist, tmp_path_factory):
     "The wheel, made from the unpacked source distribution."
     to = tmp_path_factory.mktemp('unpacked')
-    with tarfile.open(sdist) as tar: tar.extractall(to, filter='data')
+    with tarfile.open(sdist) as tar:
+        tar.extraction_filter = getattr(tarfile, 'data_filter', None)  # not in Python 3.11.2
+        tar.extractall(to)
     return build('wheel', next(to.iterdir()), tmp_path_factory.mktemp('wheel'))
 
 

@@ -20,7 +20,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(not archive.exists(), reason=
 def photos(tmp_path_factory):
     "The unpacked photographs: folders train and test."
     home = tmp_path_factory.mktemp('photos')
-    with tarfile.open(archive) as file: file.extractall(home, filter='data')
+    with tarfile.open(archive) as file:
+        file.extraction_filter = getattr(tarfile, 'data_filter', None)  # not in Python 3.11.2
+        file.extractall(home)
     return home
 
 
