@@ -12,19 +12,12 @@ import time
 from types import SimpleNamespace
 
 import numpy as np
-from numba import njit
 
 from .data import InputError, progress
 from .measures import bootstrap, exhaustive, radius, recall, signs
-from .tree import MergeTree
+from .tree import MergeTree, compiled
 
-# %% ../nbs/40_retrieval.ipynb #d08b7cf7
-def compiled(function):
-    "numba, with the compiled code kept on disk where there is a place for it"
-    try: return njit(cache=True)(function)
-    except RuntimeError: return njit(function)  # numba found no folder that it may write to
-
-# %% ../nbs/40_retrieval.ipynb #ae6acdd2
+# %% ../nbs/40_retrieval.ipynb #58864df5
 @compiled
 def take_best(node, score, count, wanted, tolerance):
     "Bring the best `wanted` of the first `count` nodes to the front, ties by number; returns how many there are."
@@ -40,7 +33,7 @@ def take_best(node, score, count, wanted, tolerance):
         score[i], score[best] = score[best], score[i]
     return wanted
 
-# %% ../nbs/40_retrieval.ipynb #f8fca879
+# %% ../nbs/40_retrieval.ipynb #83e717df
 @compiled
 def inner(table, node, request):
     "The score of one node: an inner product in double precision."
@@ -48,7 +41,7 @@ def inner(table, node, request):
     for x in range(len(request)): s += table[node, x] * request[x]
     return s
 
-# %% ../nbs/40_retrieval.ipynb #c75ebbfd
+# %% ../nbs/40_retrieval.ipynb #85b5e0ea
 @compiled
 def descend(children, n_leaves, table, request, k, nodes, tolerance, fill):
     "Walk down; returns leaves reached, their scores, the number of nodes scored, and the nodes followed."
@@ -72,7 +65,7 @@ def descend(children, n_leaves, table, request, k, nodes, tolerance, fill):
         node[old:count], score[old:count] = node[old + taken:count + taken].copy(), score[old + taken:count + taken].copy()
     return leaf[:found], leaf_score[:found], visits, followed[:walked]
 
-# %% ../nbs/40_retrieval.ipynb #6eb2f58e
+# %% ../nbs/40_retrieval.ipynb #e28d7c54
 def walk(
     children: np.ndarray,  # (inner, width) int32, node numbers, -1 where there is none
     n_leaves: int,  # int, leaves are the nodes 0 ... n_leaves - 1, the root is the last node
@@ -91,7 +84,7 @@ def walk(
     kept = slice(None) if len(leaves) <= k else scores >= np.partition(scores, -k)[-k] - tolerance
     return SimpleNamespace(leaves=leaves[kept], scores=scores[kept], visits=int(visits), followed=followed)
 
-# %% ../nbs/40_retrieval.ipynb #2f2e9040
+# %% ../nbs/40_retrieval.ipynb #9ce14ab7
 class PlainIndex:
     "A tree in the clear, ready to be searched."
     def __init__(self,
@@ -117,7 +110,7 @@ class PlainIndex:
         h, ids = np.array(sorted(ids)[:k], int).T
         return SimpleNamespace(ids=ids, distances=h, visits=found.visits, followed=found.followed)
 
-# %% ../nbs/40_retrieval.ipynb #b5e4fc93
+# %% ../nbs/40_retrieval.ipynb #e775822e
 def measure(
     search,  # function of a packed code (d // 8,) uint8 -> SimpleNamespace with ids, distances, visits
     labels,  # n str, the collection's
@@ -131,7 +124,7 @@ def measure(
                 recall_10=np.array([recall(f.distances, r, min(10, len(labels))) for f, r in zip(found, near)]),
                 visits=np.array([float(f.visits) for f in found]))
 
-# %% ../nbs/40_retrieval.ipynb #4a5a10c4
+# %% ../nbs/40_retrieval.ipynb #87c6aec8
 def exhaustive_search(codes, k=10):
     "A search function that compares with everything"
     def search(q):
@@ -139,7 +132,7 @@ def exhaustive_search(codes, k=10):
         return SimpleNamespace(ids=ids, distances=distance, visits=len(codes))
     return search
 
-# %% ../nbs/40_retrieval.ipynb #c94b29a6
+# %% ../nbs/40_retrieval.ipynb #859bf0cc
 def compare_rules(
     codes: np.ndarray,  # (n, d // 8) uint8, the collection
     labels,  # n str
@@ -163,7 +156,7 @@ def compare_rules(
                 **measure(lambda q: index.search(q, nodes=m, fill=fill), labels, queries, query_labels, near)))
     return rows
 
-# %% ../nbs/40_retrieval.ipynb #2d015027
+# %% ../nbs/40_retrieval.ipynb #81d363bb
 def experiment(
     draws,  # iterable of (categories, seed, codes, labels, queries, query_labels)
     **options,  # for compare_rules
