@@ -151,7 +151,7 @@ def test_a_very_large_picture_works(works, tmp_path):
     assert found(works, tmp_path / 'photos/large.jpg', *at(tmp_path))[0]['photo'] == 'large.jpg'
 
 
-@pytest.mark.parametrize('rule', ['original', 'checked', 'tagged'])
+@pytest.mark.parametrize('rule', ['original', 'checked', 'tagged', 'balanced'])
 @pytest.mark.parametrize('form', ['basic', 'split'])
 def test_one_photograph_is_enough(rule, form, works, tmp_path):
     draw(tmp_path / 'photos/one.png', 1)

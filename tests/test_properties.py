@@ -18,10 +18,10 @@ from tree_privacy.random_matrix import MatrixKey, distances
 from tree_privacy.retrieval import PlainIndex, exhaustive_search, measure, walk
 from tree_privacy.roles import (Cloud, Owner, OwnerKey, SealError, Sealer, User, hello, message, node_order, open_record, power_of_two,
                                 read_message, seal_records, stepped)
-from tree_privacy.tree import GRID, MergeTree, purity
+from tree_privacy.tree import GRID, RULES, MergeTree, fans, matched, purity
 
 seeds = st.integers(0, 2**32 - 1)
-rules = st.sampled_from(['original', 'checked', 'tagged'])
+rules = st.sampled_from(RULES)
 branchings = st.sampled_from([2, 4, 8, 16])
 
 
@@ -46,9 +46,9 @@ def collections(draw, most=60, widths=st.integers(1, 8)):
 
 
 def fitted(c, rule, branching, codes=None, tags=None):
-    "A tree of a collection; tags are given only to the rule that wants them."
+    "A tree of a collection; tags are given only to the rule that wants them, and a balanced tree is narrow enough to have several levels."
     codes, tags = (c.codes, c.tags) if codes is None else (codes, tags)
-    return MergeTree(rule, branching=branching).fit(codes, tags if rule == 'tagged' else None)
+    return MergeTree(rule, branching=branching, shape=(branching, 2, 2)).fit(codes, tags if rule == 'tagged' else None)
 
 
 def a_query(c):
@@ -106,7 +106,7 @@ def check_shape(tree):
     assert tree.parent_[-1] == -1 and (tree.parent_[:-1] >= n).all()
     for i, row in enumerate(tree.children_, n):
         row = row[row >= 0]
-        assert len(row) >= 2 and len(set(row)) == len(row) and (tree.parent_[row] == i).all()
+        assert len(row) >= (1 if tree.rule == 'balanced' else 2) and len(set(row)) == len(row) and (tree.parent_[row] == i).all()
         assert tree.size_[i] == tree.size_[row].sum() and tree.height_[i] == tree.height_[row].max() + 1
         assert sorted(np.flatnonzero(tree.parent_ == i)) == sorted(row)
 
@@ -129,7 +129,7 @@ def test_tree(c, rule, branching):
     check_features(tree, c.codes)
     same = (c.codes[:, None] == c.codes).all(2)
     assert ((tree.leaf_[:, None] == tree.leaf_) == same).all() and tree.n_leaves_ == len(np.unique(c.codes, axis=0))
-    if branching == 2: assert len(tree.children_) == tree.n_leaves_ - 1
+    if branching == 2 and rule != 'balanced': assert len(tree.children_) == tree.n_leaves_ - 1
 
 
 @few(40)
@@ -142,6 +142,34 @@ def test_tree_does_not_depend_on_the_order(c, rule, branching):
     for name in ('children_', 'parent_', 'feature_', 'size_', 'height_'):
         assert getattr(one, name).tobytes() == getattr(same, name).tobytes() == getattr(other, name).tobytes(), name
     assert (one.leaf_[order] == other.leaf_).all() and (one.leaf_ == same.leaf_).all()
+
+
+@few(60)
+@given(collections(), st.tuples(st.integers(2, 16), st.integers(2, 8), st.integers(2, 12)), st.integers(0, 3), st.booleans())
+def test_balanced_trees_are_even(c, shape, seed, tagged):
+    "All leaves of a balanced tree have the depth that its shape says, whatever the codes, the seed and the tags."
+    tree = MergeTree('balanced', shape=shape, seed=seed).fit(c.codes, c.tags if tagged else None)
+    check_shape(tree)
+    check_features(tree, c.codes)
+    depth = np.zeros(len(tree.size_), int)
+    for node in range(len(depth) - 2, -1, -1): depth[node] = depth[tree.parent_[node]] + 1
+    assert set(depth[:tree.n_leaves_]) == {len(fans(tree.n_leaves_, shape)) + (tree.n_leaves_ > 1)}
+
+
+@few(60)
+@given(seeds, st.integers(1, 30), st.integers(1, 8), st.integers(1, 6))
+def test_matching_is_stable(seed, n, parents, room):
+    "Nobody and a parent that did not get each other would both rather have each other; no parent takes more than it has room for."
+    rng = np.random.default_rng(seed)
+    near = rng.permutation(n * parents).reshape(n, parents).astype(np.float32)
+    found = np.argsort(-near, 1)
+    got = matched(found, np.take_along_axis(near, found, 1), np.full(n, -1), parents, room)
+    count = np.bincount(got[got >= 0], minlength=parents)
+    assert count.max() <= room and ((got >= 0).all() or (count == room).all())
+    for i in range(n):
+        for p in range(parents):
+            would = got[i] < 0 or near[i, p] > near[i, got[i]]
+            assert not (would and (count[p] < room or near[i, p] > near[got == p, p].min()))
 
 
 @few(40)
@@ -176,7 +204,8 @@ def test_vectors_lie_on_the_grid(c, rule, branching):
     tree = fitted(c, rule, branching)
     v = tree.vectors()
     assert (v*GRID == np.round(v*GRID)).all() and np.abs(v[:, :-1] - tree.feature_).max() <= .5/GRID + 1e-6
-    assert np.abs(-2*v[:, -1] - (v[:, :-1] ** 2).sum(1)).max() <= 1/GRID
+    square = (v[:, :-1] ** 2).sum(1)
+    assert np.abs(-2*v[:, -1] - square - tree.spread*(c.bits - square)).max() <= 1/GRID
     assert (v[:tree.n_leaves_, -1] == -c.bits/2).all() and (np.abs(v[:tree.n_leaves_, :-1]) == 1).all()
 
 
@@ -214,6 +243,18 @@ def test_following_all_nodes_is_exhaustive(c, rule, branching, k):
     for fill in (True, False):
         found = index.search(query, k, index.tree.n_leaves_, fill)
         assert found.ids.tolist() == ids.tolist() and found.distances.tolist() == apart.tolist()
+
+
+@few(30)
+@given(collections(), rules, branchings, st.integers(1, 70), st.integers(1, 6), st.booleans(), st.integers(1, 3))
+def test_many_queries_are_one_after_the_other(c, rule, branching, k, nodes, fill, threads):
+    "A batch gives what its queries give alone, filled up with -1, whatever the number of threads."
+    index, queries = PlainIndex(fitted(c, rule, branching)), np.stack([a_query(c) for _ in range(7)])
+    many = index.search(queries, k, nodes, fill, threads)
+    for i, query in enumerate(queries):
+        one = index.search(query, k, nodes, fill)
+        assert many.ids[i, :len(one.ids)].tolist() == one.ids.tolist() and (many.ids[i, len(one.ids):] == -1).all()
+        assert many.distances[i, :len(one.ids)].tolist() == one.distances.tolist() and many.visits[i] == one.visits
 
 
 @few(80)
@@ -277,6 +318,8 @@ def test_walk_against_sorted_lists(c, rule, branching, k, nodes):
 @pytest.mark.parametrize('k, nodes', [(0, 1), (1, 0), (-3, 2)])
 def test_walk_refuses(k, nodes):
     index = PlainIndex(MergeTree().fit(np.arange(5, dtype=np.uint8)[:, None]))
+    for query in (np.zeros(2, np.uint8), np.zeros((3, 2), np.uint8), np.zeros(1), np.zeros((1, 1, 1), np.uint8)):
+        with pytest.raises(InputError, match='wanted packed codes'): index.search(query)
     with pytest.raises(InputError, match='wanted 1 or more'): index.search(np.zeros(1, np.uint8), k, nodes)
 
 

@@ -425,8 +425,8 @@ def draws(args, found, labels, asked, asked_labels, categories):
 def check_evaluate(args, there, asked):
     "The numbers of categories to measure; raises `InputError` for options that make no sense."
     if min(args.nodes) < 1: raise InputError('a number of nodes is 0: wanted 1 or more')
-    strange = set(args.rules.split(',')) - {'original', 'checked', 'tagged'}
-    if strange: raise InputError(f'there is no rule {min(strange)!r}: wanted original, checked or tagged')
+    strange = set(args.rules.split(',')) - {'original', 'checked', 'tagged', 'balanced'}
+    if strange: raise InputError(f'there is no rule {min(strange)!r}: wanted original, checked, tagged or balanced')
     if asked - there: raise InputError(f'{args.test} has categories that {args.train} lacks, for example {min(asked - there)}')
     categories = sorted({c for c in args.categories if 1 <= c <= len(there)} or {len(there)})
     if set(categories) != set(args.categories): say(f'there are {len(there)} categories: measuring {", ".join(map(str, categories))}')
@@ -498,7 +498,7 @@ def demo_table(name, codes, labels, queries, asked):
     from tree_privacy.retrieval import experiment
     known = labels is not None and asked is not None
     if not known: labels, asked = np.full(len(codes), ''), np.full(len(queries), '')
-    result = experiment([(len(set(labels)), 0, codes, labels, queries, asked)], rules=['checked'], nodes=(1, 3))
+    result = experiment([(len(set(labels)), 0, codes, labels, queries, asked)], rules=['balanced'], nodes=(1, 3))
     if not known:
         for row in result['rows']: row['accuracy'] = None
         for row in result['summary']: row.pop('accuracy_minus_exhaustive'), row.update(accuracy=dict(mean=None, low=None, high=None))
@@ -605,7 +605,7 @@ def owner_commands(commands):
     p.add_argument('photos_folder', metavar='PHOTOS', help='folder of photographs; subfolders count as categories')
     common(p, 'index', 'key')
     encoder_options(p, 128)
-    p.add_argument('--rule', choices=['original', 'checked', 'tagged'], default='checked', help='merging rule of the tree (default checked); tagged shows the cloud which photographs share a folder')
+    p.add_argument('--rule', choices=['original', 'checked', 'tagged', 'balanced'], default='balanced', help='merging rule of the tree (default balanced); tagged shows the cloud which photographs share a folder')
     p.add_argument('--lock', choices=['random-matrix'], default='random-matrix', help='how the tree is encrypted; `inspect` says what that hides')
     p.add_argument('--form', choices=['basic', 'split'], default='split', help='form of the random-matrix lock (default split)')
     p.add_argument('--photos', choices=['thumbs', 'full', 'none'], default='thumbs',
@@ -671,7 +671,7 @@ def experiment_commands(commands):
     p.add_argument('test', metavar='TEST', help='the same for the queries')
     encoder_options(p, 128)
     p.add_argument('--nodes', type=numbers, default='1,2,3,4,6,10', help='numbers of nodes (default 1,2,3,4,6,10)')
-    p.add_argument('--rules', default='original,checked', help='merging rules (default original,checked)')
+    p.add_argument('--rules', default='original,checked,balanced', help='merging rules (default original,checked,balanced)')
     p.add_argument('--categories', type=numbers, default='10,20,40,60,100', help='numbers of categories, drawn by the seed (default 10,20,40,60,100)')
     p.add_argument('--seeds', type=numbers, default='0,1,2', help='seeds of the binariser and the draw (default 0,1,2)')
     p.add_argument('--branching', type=int, choices=[2, 4, 8, 16], default=8, help='children of a node after levels are taken out (default 8; 2 takes none out)')

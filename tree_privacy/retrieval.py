@@ -7,11 +7,13 @@ Docs: https://tree-privacy.github.io/tree_privacy/retrieval.html.md"""
 # %% auto #0
 __all__ = ['walk', 'PlainIndex', 'measure', 'compare_rules', 'experiment']
 
-# %% ../nbs/40_retrieval.ipynb #979181dd
+# %% ../nbs/40_retrieval.ipynb #eed6386d
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
+from fastcore.basics import patch
 
 from .data import InputError, progress
 from .measures import bootstrap, exhaustive, radius, recall, signs
@@ -21,13 +23,19 @@ from .tree import MergeTree, compiled
 @compiled
 def take_best(node, score, count, wanted, tolerance):
     "Bring the best `wanted` of the first `count` nodes to the front, ties by number; returns how many there are."
-    wanted = min(wanted, count)
+    wanted, close = min(wanted, count), count
+    if wanted < count:  # whoever is worse than the last of the best by more than the tolerance has no chance
+        least, close = -np.partition(-score[:count], wanted - 1)[wanted - 1] - tolerance, 0
+        for j in range(count):
+            if score[j] >= least:
+                node[j], node[close], score[j], score[close] = node[close], node[j], score[close], score[j]
+                close += 1
     for i in range(wanted):
         top = score[i]
-        for j in range(i + 1, count):
+        for j in range(i + 1, close):
             if score[j] > top: top = score[j]
         best = i
-        for j in range(i + 1, count):
+        for j in range(i + 1, close):
             if score[j] >= top - tolerance and (score[best] < top - tolerance or node[j] < node[best]): best = j
         node[i], node[best] = node[best], node[i]
         score[i], score[best] = score[best], score[i]
@@ -36,22 +44,32 @@ def take_best(node, score, count, wanted, tolerance):
 # %% ../nbs/40_retrieval.ipynb #83e717df
 @compiled
 def inner(table, node, request):
-    "The score of one node: an inner product in double precision."
-    s = 0.
-    for x in range(len(request)): s += table[node, x] * request[x]
+    "The score of one node"
+    s = table[node, 0] * request[0]
+    for x in range(1, len(request)): s += table[node, x] * request[x]
     return s
+
+@compiled
+def roomy(a, wanted):
+    "The array itself, or where it is shorter than wanted a longer copy"
+    if len(a) >= wanted: return a
+    out = np.empty(2 * wanted, a.dtype)
+    out[:len(a)] = a
+    return out
 
 # %% ../nbs/40_retrieval.ipynb #85b5e0ea
 @compiled
 def descend(children, n_leaves, table, request, k, nodes, tolerance, fill):
     "Walk down; returns leaves reached, their scores, the number of nodes scored, and the nodes followed."
-    leaf, leaf_score, found = np.empty(n_leaves, np.int64), np.empty(n_leaves), 0
-    node, score, count = np.empty(len(table), np.int64), np.empty(len(table)), 0
-    followed, start, walked, visits = np.empty(len(table), np.int64), 0, 1, 0
+    leaf, leaf_score, found, width = np.zeros(256, np.int64), np.empty(256), 0, children.shape[1]
+    node, score, count, followed, start, walked, visits = np.empty(256, np.int64), np.empty(256), 0, np.empty(64, np.int64), 0, 1, 0
     followed[0] = len(table) - 1  # the root
+    if n_leaves == len(table): leaf_score[0], found, visits, start = inner(table, 0, request), 1, 1, 1  # which is a leaf
     while start < walked:
         old = count = count if fill else 0
         for i in range(start, walked):
+            leaf, leaf_score = roomy(leaf, found + width), roomy(leaf_score, found + width)
+            node, score = roomy(node, count + width), roomy(score, count + width)
             for child in children[followed[i] - n_leaves]:
                 if child < 0: continue
                 s, visits = inner(table, child, request), visits + 1
@@ -60,10 +78,11 @@ def descend(children, n_leaves, table, request, k, nodes, tolerance, fill):
         start = walked
         taken = take_best(node[old:], score[old:], count - old, nodes, tolerance)
         if taken == 0 and found < k: old, taken = 0, take_best(node, score, count, nodes, tolerance)
+        followed = roomy(followed, walked + taken)
         followed[walked:walked + taken] = node[old:old + taken]
         walked, count = walked + taken, count - taken
         node[old:count], score[old:count] = node[old + taken:count + taken].copy(), score[old + taken:count + taken].copy()
-    return leaf[:found], leaf_score[:found], visits, followed[:walked]
+    return leaf[:found], leaf_score[:found], visits, followed[:walked if n_leaves < len(table) else 0]
 
 # %% ../nbs/40_retrieval.ipynb #e28d7c54
 def walk(
@@ -78,67 +97,97 @@ def walk(
 ) -> SimpleNamespace:  # leaves, their scores, visits (nodes scored), followed (nodes)
     "The k best leaves that a search with several nodes a level reaches, and those that tie with the last."
     if min(k, nodes) < 1: raise InputError(f'k is {k} and nodes {nodes}: wanted 1 or more of each')
-    if len(table) == 1:  # the root is a leaf
-        return SimpleNamespace(leaves=np.zeros(1, np.int64), scores=table @ request, visits=1, followed=np.zeros(0, np.int64))
     leaves, scores, visits, followed = descend(children, n_leaves, table, request, k, nodes, tolerance, fill)
     kept = slice(None) if len(leaves) <= k else scores >= np.partition(scores, -k)[-k] - tolerance
     return SimpleNamespace(leaves=leaves[kept], scores=scores[kept], visits=int(visits), followed=followed)
 
-# %% ../nbs/40_retrieval.ipynb #9ce14ab7
+# %% ../nbs/40_retrieval.ipynb #fcdab862
+@compiled
+def nearest_members(leaf, score, d, start, ids, k):
+    "(at most k,) int: distance * 2 ** 48 + id of the nearest pictures in some leaves, in rising order"
+    key, count = np.empty(256, np.int64), 0
+    for i in range(len(leaf)):
+        first, last = start[leaf[i]], start[leaf[i] + 1]
+        key = roomy(key, count + last - first)
+        key[count:count + last - first] = ids[first:last] + (np.int64(round((d / 2 - score[i]) / 2)) << 48)
+        count += last - first
+    return np.sort(np.partition(key[:count], k - 1)[:k] if count > k else key[:count])
+
+@compiled
+def search_codes(children, n_leaves, table, queries, start, ids, k, nodes, fill, found, distance, visits):
+    "Fill (m, k) found and distance, and (m,) visits, for (m, d // 8) packed queries; returns what the last one followed"
+    d, followed = table.shape[1] - 1, np.empty(0, np.int64)
+    request = np.ones(d + 1, table.dtype)
+    for i in range(len(queries)):
+        for x in range(d): request[x] = 1 if queries[i, x >> 3] >> (7 - (x & 7)) & 1 else -1
+        leaf, score, visits[i], followed = descend(children, n_leaves, table, request, k, nodes, 0., fill)
+        key = nearest_members(leaf, score, d, start, ids, k)
+        for j in range(len(key)): found[i, j], distance[i, j] = key[j] & ((1 << 48) - 1), key[j] >> 48
+    return followed
+
+# %% ../nbs/40_retrieval.ipynb #2f2e9040
 class PlainIndex:
     "A tree in the clear, ready to be searched."
     def __init__(self,
         tree: MergeTree,  # fitted
-        ids=None,  # (n,) int, other numbers for the collection, or None for 0 ... n - 1
+        ids=None,  # (n,) int from 0 on, other numbers for the collection, or None for 0 ... n - 1
     ):
-        self.tree, self.table = tree, tree.vectors()
+        self.tree, self.table = tree, tree.vectors().astype(np.float32)
         order = np.argsort(tree.leaf_, kind='stable')
         self.start = np.searchsorted(tree.leaf_[order], np.arange(tree.n_leaves_ + 1))
         self.ids = order if ids is None else np.asarray(ids)[order]  # leaf by leaf
 
-    def search(self,
-        query: np.ndarray,  # (d // 8,) uint8, a packed code
-        k: int = 10,  # int, how many results
-        nodes: int = 3,  # int, how many nodes are followed at each level
-        fill: bool = True,  # bool, go on until k leaves are found
-    ) -> SimpleNamespace:  # ids (at most k,) int, distances (at most k,) int, visits, followed
-        "The nearest of the pictures that the walk reaches, nearest first, ties by id."
-        point = signs(query)
-        found = walk(self.tree.children_, self.tree.n_leaves_, self.table, np.append(point, 1), k, nodes, 0., fill)
-        distance = np.round((len(point) / 2 - found.scores) / 2).astype(int)
-        ids = [(h, i) for leaf, h in zip(found.leaves, distance) for i in self.ids[self.start[leaf]:self.start[leaf + 1]]]
-        h, ids = np.array(sorted(ids)[:k], int).T
-        return SimpleNamespace(ids=ids, distances=h, visits=found.visits, followed=found.followed)
+# %% ../nbs/40_retrieval.ipynb #bf0ad12d
+@patch
+def search(self: PlainIndex,
+    queries: np.ndarray,  # (d // 8,) uint8, a packed code, or (m, d // 8), many
+    k: int = 10,  # int, how many results
+    nodes: int = 3,  # int, how many nodes are followed at each level
+    fill: bool = True,  # bool, go on until k leaves are found
+    threads: int = 1,  # int, how many cores share many queries
+) -> SimpleNamespace:  # ids and distances (at most k,) int, visits, followed; of many queries ids and distances (m, k), -1 where there are fewer, and visits (m,)
+    "The nearest of the pictures that the walk reaches, nearest first, ties by id."
+    if min(k, nodes, threads) < 1: raise InputError(f'k is {k}, nodes {nodes} and threads {threads}: wanted 1 or more of each')
+    q, d = np.atleast_2d(queries), self.table.shape[1] - 1
+    if q.dtype != np.uint8 or q.ndim != 2 or 8 * q.shape[1] != d: raise InputError(f'the query is {q.dtype} of shape {np.shape(queries)}: wanted packed codes, uint8 of shape ({d // 8},) or (m, {d // 8})')
+    k = min(k, len(self.ids))
+    found, distance, visits = np.full((len(q), k), -1), np.full((len(q), k), -1), np.zeros(len(q), np.int64)
+    def work(p): return search_codes(self.tree.children_, self.tree.n_leaves_, self.table, q[p], self.start, self.ids, k, nodes, fill, found[p], distance[p], visits[p])
+    if np.ndim(queries) == 1:
+        followed, there = work(slice(None)), found[0] >= 0
+        return SimpleNamespace(ids=found[0][there], distances=distance[0][there], visits=int(visits[0]), followed=followed)
+    with ThreadPoolExecutor(threads) as pool: list(pool.map(work, [slice(i, i + 256) for i in range(0, len(q), 256)]))
+    return SimpleNamespace(ids=found, distances=distance, visits=visits)
 
-# %% ../nbs/40_retrieval.ipynb #e775822e
+# %% ../nbs/40_retrieval.ipynb #8a435829
 def measure(
-    search,  # function of a packed code (d // 8,) uint8 -> SimpleNamespace with ids, distances, visits
+    search,  # function of (m, d // 8) uint8 -> SimpleNamespace with ids and distances (m, k), -1 where there are fewer, and visits (m,)
     labels,  # n str, the collection's
     queries: np.ndarray,  # (m, d // 8) uint8
     query_labels,  # m str
     near: np.ndarray,  # (m, 2) int, from `radius` with k = 10
 ) -> dict:  # accuracy, recall_10 and visits, each (m,) float: one value a query
     "Put every query to a search."
-    found = [search(q) for q in queries]
-    return dict(accuracy=np.array([float(labels[f.ids[0]] == q) for f, q in zip(found, query_labels)]),
-                recall_10=np.array([recall(f.distances, r, min(10, len(labels))) for f, r in zip(found, near)]),
-                visits=np.array([float(f.visits) for f in found]))
+    found, k = search(queries), min(10, len(labels))
+    return dict(accuracy=(np.asarray(labels)[found.ids[:, 0]] == query_labels).astype(float),
+                recall_10=np.array([recall(h[h >= 0], r, k) for h, r in zip(found.distances, near)]),
+                visits=found.visits.astype(float))
 
-# %% ../nbs/40_retrieval.ipynb #87c6aec8
+# %% ../nbs/40_retrieval.ipynb #6fbbffe0
 def exhaustive_search(codes, k=10):
     "A search function that compares with everything"
-    def search(q):
-        ids, distance = exhaustive(codes, q, k)
-        return SimpleNamespace(ids=ids, distances=distance, visits=len(codes))
+    def search(queries):
+        ids, distance = map(np.stack, zip(*(exhaustive(codes, q, k) for q in queries)))
+        return SimpleNamespace(ids=ids, distances=distance, visits=np.full(len(queries), len(codes)))
     return search
 
-# %% ../nbs/40_retrieval.ipynb #859bf0cc
+# %% ../nbs/40_retrieval.ipynb #dfbeb3f7
 def compare_rules(
     codes: np.ndarray,  # (n, d // 8) uint8, the collection
     labels,  # n str
     queries: np.ndarray,  # (m, d // 8) uint8
     query_labels,  # m str
-    rules=('original', 'checked'),  # names of rules
+    rules=('original', 'checked', 'balanced'),  # names of rules
     nodes=(1, 2, 3, 4, 6, 10),  # numbers of nodes
     fill: bool = False,  # bool, let walks go on until ten leaves are found
     **options,  # options of MergeTree
@@ -156,7 +205,7 @@ def compare_rules(
                 **measure(lambda q: index.search(q, nodes=m, fill=fill), labels, queries, query_labels, near)))
     return rows
 
-# %% ../nbs/40_retrieval.ipynb #81d363bb
+# %% ../nbs/40_retrieval.ipynb #3f968a96
 def experiment(
     draws,  # iterable of (categories, seed, codes, labels, queries, query_labels)
     **options,  # for compare_rules

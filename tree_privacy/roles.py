@@ -309,7 +309,7 @@ def file_list(v): return isinstance(v, dict) and all(re.fullmatch(r'[a-z0-9-]+\.
 FIELDS = dict(index=digits_of(16), key=digits_of(16), signature=digits_of(128), version=whole, next_id=whole, photographs=whole, leaves=whole,
               nodes=whole, bits=lambda v: whole(v) and v % 8 == 0, epsilon=measure, longest=measure, files=file_list,
               generation=lambda v: isinstance(v, str) and GENERATION.fullmatch(v) is not None, lock=one_of('random-matrix'),
-              form=one_of('basic', 'split'), rule=one_of('original', 'checked', 'tagged'), photos=one_of('thumbs', 'full', 'none'),
+              form=one_of('basic', 'split'), rule=one_of('original', 'checked', 'tagged', 'balanced'), photos=one_of('thumbs', 'full', 'none'),
               photo_size=lambda v: v is None or whole(v))
 
 # %% ../nbs/50_roles.ipynb #bfce63f4
@@ -575,7 +575,7 @@ def create(self: Owner,
     codes: np.ndarray,  # (n, d // 8) uint8, their packed codes
     encoder: bytes,  # from Encoder.to_bytes
     photos: str = 'thumbs',  # str, 'thumbs', 'full' or 'none'
-    rule: str = 'checked',  # str, a rule of MergeTree; 'tagged' takes the folders as tags
+    rule: str = 'balanced',  # str, a rule of MergeTree; 'tagged' takes the folders as tags
     form: str = 'split',  # str, 'basic' or 'split'
 ) -> SimpleNamespace:  # tree, the plain MergeTree with its nodes renumbered, and ids (n,) int: both for the owner alone
     "Write an index."
