@@ -187,7 +187,7 @@ def test_evaluate_and_its_cache(world, tmp_path):
     assert all(set(r) == ROW for r in found['rows']) and all(set(s) == SUMMARY for s in found['summary'])
     assert {(r['categories'], r['rule'], r['nodes'], r['seed']) for r in found['rows']} == {
         (c, rule, m, s) for c in (2, 3) for s in (0, 1) for rule, m in
-        [('exhaustive', None), *((rule, m) for rule in ('original', 'checked') for m in (1, 2))]}
+        [('exhaustive', None), *((rule, m) for rule in ('original', 'checked', 'balanced') for m in (1, 2))]}
     assert all(set(s['accuracy']) == {'mean', 'low', 'high'} for s in found['summary'])
     stored, cached = rows(tmp_path / 'cache'), {p: p.stat().st_mtime_ns for p in (tmp_path / 'cache').iterdir()}
     again = printed(*asked, TREE_PRIVACY_CACHE=str(tmp_path / 'cache'))

@@ -7,14 +7,19 @@ Docs: https://tree-privacy.github.io/tree_privacy/protocols.html.md"""
 # %% auto #0
 __all__ = ['HEADER', 'draw', 'splits', 'judge', 'line']
 
-# %% ../nbs/17_protocols.ipynb #4473f776
+# %% ../nbs/17_protocols.ipynb #c07756d1
+import os
+import tarfile
+import tempfile
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 
+from .backbones import efficientnet_lite0, features
 from .codes import Binariser
-from .data import InputError
+from .data import InputError, folder
 from .measures import average_precision, average_precision_in_stored_order, bootstrap, precision, tally
 
 # %% ../nbs/17_protocols.ipynb #48c8f86e
@@ -82,3 +87,21 @@ def line(
             f'{stored:.3f}  {seconds:5.0f}')
 
 HEADER = f'{"":34} accuracy             mAP, tie-aware       stored  fit, s'
+
+# %% ../nbs/17_protocols.ipynb #8881fefd
+def place(name, temporary):
+    "The folder of a data set, unpacked into a temporary folder where it is an archive"
+    home = Path(os.environ.get('TREE_PRIVACY_DATA', '../../shared/data'))
+    if (home / name).is_dir(): return home / name
+    with tarfile.open(home / f'{name}.tar.xz') as archive:
+        archive.extraction_filter = getattr(tarfile, 'data_filter', None)  # not in Python 3.11.2
+        archive.extractall(f'{temporary}/{name}')
+    return Path(temporary, name)
+
+def both_parts(name):
+    "Features of EfficientNet-Lite0 at 112 pixels for the training part, then the test part; labels; the size of the training part"
+    with tempfile.TemporaryDirectory() as temporary:
+        parts = [folder(place(name, temporary) / part) for part in ('train', 'test')]
+        found = [features(images, efficientnet_lite0(), cache=True) for images in parts]
+    assert all(len(kept) == len(images) for (_, kept), images in zip(found, parts))
+    return np.concatenate([f for f, _ in found]), np.concatenate([p.labels for p in parts]), len(parts[0])

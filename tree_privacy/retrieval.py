@@ -137,7 +137,7 @@ class PlainIndex:
         self.start = np.searchsorted(tree.leaf_[order], np.arange(tree.n_leaves_ + 1))
         self.ids = order if ids is None else np.asarray(ids)[order]  # leaf by leaf
 
-# %% ../nbs/40_retrieval.ipynb #bf0ad12d
+# %% ../nbs/40_retrieval.ipynb #9df47c8c
 @patch
 def search(self: PlainIndex,
     queries: np.ndarray,  # (d // 8,) uint8, a packed code, or (m, d // 8), many
@@ -159,7 +159,7 @@ def search(self: PlainIndex,
     with ThreadPoolExecutor(threads) as pool: list(pool.map(work, [slice(i, i + 256) for i in range(0, len(q), 256)]))
     return SimpleNamespace(ids=found, distances=distance, visits=visits)
 
-# %% ../nbs/40_retrieval.ipynb #8a435829
+# %% ../nbs/40_retrieval.ipynb #c9875c50
 def measure(
     search,  # function of (m, d // 8) uint8 -> SimpleNamespace with ids and distances (m, k), -1 where there are fewer, and visits (m,)
     labels,  # n str, the collection's
@@ -173,7 +173,7 @@ def measure(
                 recall_10=np.array([recall(h[h >= 0], r, k) for h, r in zip(found.distances, near)]),
                 visits=found.visits.astype(float))
 
-# %% ../nbs/40_retrieval.ipynb #6fbbffe0
+# %% ../nbs/40_retrieval.ipynb #24321c57
 def exhaustive_search(codes, k=10):
     "A search function that compares with everything"
     def search(queries):
@@ -181,7 +181,7 @@ def exhaustive_search(codes, k=10):
         return SimpleNamespace(ids=ids, distances=distance, visits=np.full(len(queries), len(codes)))
     return search
 
-# %% ../nbs/40_retrieval.ipynb #dfbeb3f7
+# %% ../nbs/40_retrieval.ipynb #cda2c493
 def compare_rules(
     codes: np.ndarray,  # (n, d // 8) uint8, the collection
     labels,  # n str
@@ -205,7 +205,7 @@ def compare_rules(
                 **measure(lambda q: index.search(q, nodes=m, fill=fill), labels, queries, query_labels, near)))
     return rows
 
-# %% ../nbs/40_retrieval.ipynb #3f968a96
+# %% ../nbs/40_retrieval.ipynb #f75ae6c2
 def experiment(
     draws,  # iterable of (categories, seed, codes, labels, queries, query_labels)
     **options,  # for compare_rules

@@ -324,7 +324,7 @@ class MergeTree:
         fitted = f'{self.n_leaves_} leaves, height {self.height_[-1]}' if hasattr(self, 'height_') else 'not fitted'
         return f'MergeTree({self.rule!r}, {fitted})'
 
-# %% ../nbs/20_tree.ipynb #b3b5f6ba
+# %% ../nbs/20_tree.ipynb #11ddd090
 def check_tree(tree, codes, tags):
     "Raise `InputError` for options or codes that cannot make a tree."
     if tree.rule not in RULES: raise InputError(f'rule is {tree.rule!r}: wanted one of {", ".join(RULES)}')
@@ -341,7 +341,7 @@ def check_tree(tree, codes, tags):
     if tree.rule == 'tagged' and tags is None: raise InputError("the rule 'tagged' wants tags: one for each code, None where there is none")
     if tags is not None and len(tags) != len(codes): raise InputError(f'there are {len(tags)} tags for {len(codes)} codes: wanted one each')
 
-# %% ../nbs/20_tree.ipynb #3ba7d298
+# %% ../nbs/20_tree.ipynb #d555a107
 def tag_columns(tags, leaf, n_leaves, scale, weight):
     "(n_leaves, kinds) float32: the mean over each leaf's members of one coordinate a tag"
     kinds = {t: i for i, t in enumerate(sorted({t for t in tags if t is not None}))}
@@ -350,7 +350,7 @@ def tag_columns(tags, leaf, n_leaves, scale, weight):
         if t is not None: columns[i, kinds[t]] += 1
     return columns / np.bincount(leaf, minlength=n_leaves)[:, None] * np.sqrt(scale * weight / 2)
 
-# %% ../nbs/20_tree.ipynb #c99fd4ef
+# %% ../nbs/20_tree.ipynb #5a3bd168
 @patch
 def fit(self: MergeTree,
     codes: np.ndarray,  # (n, d // 8) uint8, packed codes
@@ -374,7 +374,7 @@ def fit(self: MergeTree,
     describe(self, points, count)
     return self
 
-# %% ../nbs/20_tree.ipynb #c8768f33
+# %% ../nbs/20_tree.ipynb #8058659c
 def describe(tree, points, count):
     "Set parent_, feature_, size_ and height_ from children_ and the leaves."
     n, inner = len(points), len(tree.children_)
@@ -389,7 +389,7 @@ def describe(tree, points, count):
         tree.height_[i] = tree.height_[row].max() + 1
     tree.feature_ = (total / tree.size_[:, None]).astype(np.float32)
 
-# %% ../nbs/20_tree.ipynb #630e5f19
+# %% ../nbs/20_tree.ipynb #c677aff3
 @patch
 def text(self: MergeTree,
     labels=None,  # n str or None, one a code: the commonest below a node is named, with its share
@@ -407,14 +407,14 @@ def text(self: MergeTree,
             waiting += [(c, level + 1) for c in self.children_[node - self.n_leaves_][::-1] if c >= 0]
     return '\n'.join(lines)
 
-# %% ../nbs/20_tree.ipynb #a262aae8
+# %% ../nbs/20_tree.ipynb #5645d33c
 def upward(tree):
     "Inner nodes with their children, lower nodes first"
     for i in np.argsort(tree.height_[tree.n_leaves_:], kind='stable'):
         row = tree.children_[i]
         yield i + tree.n_leaves_, row[row >= 0]
 
-# %% ../nbs/20_tree.ipynb #13c7f23e
+# %% ../nbs/20_tree.ipynb #6418e082
 def purity(
     tree: MergeTree,  # fitted
     labels,  # n str, one a code
@@ -426,7 +426,7 @@ def purity(
     for i, row in upward(tree): count[i] = count[row].sum(0)
     return kinds[count.argmax(1)], count.max(1) / count.sum(1)
 
-# %% ../nbs/20_tree.ipynb #72d1e3d6
+# %% ../nbs/20_tree.ipynb #0179e65f
 def layout(tree):
     "(nodes,) float: horizontal places, leaves in the order of a depth-first walk, parents above the middle of their children"
     x, waiting, place = np.zeros(len(tree.size_)), [len(tree.size_) - 1], 0
@@ -438,7 +438,7 @@ def layout(tree):
     for i, row in upward(tree): x[i] = (x[row].min() + x[row].max()) / 2
     return x
 
-# %% ../nbs/20_tree.ipynb #2a2949d3
+# %% ../nbs/20_tree.ipynb #e39881c7
 @patch
 def plot(self: MergeTree,
     labels=None,  # n str or None: colours the leaves
@@ -463,7 +463,7 @@ def plot(self: MergeTree,
     ax.set(xlabel=f'{self.n_leaves_} leaves', ylabel='height', xticks=[], title=f'{self.rule}: height {y[-1]}')
     return ax
 
-# %% ../nbs/20_tree.ipynb #fffc930a
+# %% ../nbs/20_tree.ipynb #34392e41
 @patch
 def summary(self: MergeTree,
     labels=None,  # n str or None: adds purities
@@ -480,10 +480,10 @@ def summary(self: MergeTree,
                          for h in range(1, min(7, out['height'] + 1))}
     return out
 
-# %% ../nbs/20_tree.ipynb #bdec77c4
+# %% ../nbs/20_tree.ipynb #6ebd54ed
 GRID = 64
 
-# %% ../nbs/20_tree.ipynb #7a3df929
+# %% ../nbs/20_tree.ipynb #d375bb2a
 @patch
 def vectors(self: MergeTree) -> np.ndarray:  # (nodes, d + 1) float64, multiples of 1 / 64
     "What a search compares with (q, 1): every node's point, and minus half of its squared length and its share of the variance."
@@ -492,7 +492,7 @@ def vectors(self: MergeTree) -> np.ndarray:  # (nodes, d + 1) float64, multiples
     half = np.round((square + self.spread * (d - square)) / 2 * GRID) / GRID
     return np.hstack([point, -half])
 
-# %% ../nbs/20_tree.ipynb #15a3d8f0
+# %% ../nbs/20_tree.ipynb #5a05d873
 @patch
 def renumbered(self: MergeTree,
     order: np.ndarray,  # (nodes,) int: the new node i is the old node order[i]; leaves first, the root last
