@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import sys
-import time
 import warnings
 from pathlib import Path
 from types import SimpleNamespace

@@ -17,7 +17,7 @@ from fastcore.basics import patch
 
 from .data import InputError, progress
 from .measures import bootstrap, exhaustive, radius, recall, signs
-from .tree import MergeTree, compiled
+from .tree import MergeTree, compiled, inner
 
 # %% ../nbs/40_retrieval.ipynb #58864df5
 @compiled
@@ -41,14 +41,7 @@ def take_best(node, score, count, wanted, tolerance):
         score[i], score[best] = score[best], score[i]
     return wanted
 
-# %% ../nbs/40_retrieval.ipynb #83e717df
-@compiled
-def inner(table, node, request):
-    "The score of one node"
-    s = table[node, 0] * request[0]
-    for x in range(1, len(request)): s += table[node, x] * request[x]
-    return s
-
+# %% ../nbs/40_retrieval.ipynb #f85c469d
 @compiled
 def roomy(a, wanted):
     "The array itself, or where it is shorter than wanted a longer copy"
@@ -64,7 +57,7 @@ def descend(children, n_leaves, table, request, k, nodes, tolerance, fill):
     leaf, leaf_score, found, width = np.zeros(256, np.int64), np.empty(256), 0, children.shape[1]
     node, score, count, followed, start, walked, visits = np.empty(256, np.int64), np.empty(256), 0, np.empty(64, np.int64), 0, 1, 0
     followed[0] = len(table) - 1  # the root
-    if n_leaves == len(table): leaf_score[0], found, visits, start = inner(table, 0, request), 1, 1, 1  # which is a leaf
+    if n_leaves == len(table): leaf_score[0], found, visits, start = inner(table[0], request), 1, 1, 1  # which is a leaf
     while start < walked:
         old = count = count if fill else 0
         for i in range(start, walked):
@@ -72,7 +65,7 @@ def descend(children, n_leaves, table, request, k, nodes, tolerance, fill):
             node, score = roomy(node, count + width), roomy(score, count + width)
             for child in children[followed[i] - n_leaves]:
                 if child < 0: continue
-                s, visits = inner(table, child, request), visits + 1
+                s, visits = inner(table[child], request), visits + 1
                 if child < n_leaves: leaf[found], leaf_score[found], found = child, s, found + 1
                 else: node[count], score[count], count = child, s, count + 1
         start = walked

@@ -9,8 +9,7 @@ __all__ = ['LEAKS', 'UserKey', 'OwnerKey', 'save_key', 'load_key', 'SealError', 
            'new_generation', 'read_manifest', 'mapped', 'open_file', 'seal_records', 'open_record', 'lock_tree',
            'thumbnail', 'seal_photos', 'check_manifest', 'Owner', 'Cloud', 'Session', 'User', 'hello', 'read_found']
 
-# %% ../nbs/50_roles.ipynb #4394f315
-import base64
+# %% ../nbs/50_roles.ipynb #36caf6f6
 import contextlib
 import hashlib
 import io
@@ -20,7 +19,6 @@ import re
 import shutil
 import struct
 import time
-import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property

@@ -216,12 +216,12 @@ def matched(found, near, before, parents, room):
                 break
     return out
 
-# %% ../nbs/20_tree.ipynb #b3f03fd3
+# %% ../nbs/20_tree.ipynb #020f0dcf
 @compiled
-def nearness(a, b):
-    "The inner product of two points"
-    s = np.float32(0)
-    for x in range(len(b)): s += a[x] * b[x]
+def inner(a, b):
+    "The inner product of two points, in their precision"
+    s = a[0] * b[0]
+    for x in range(1, len(b)): s += a[x] * b[x]
     return s
 
 # %% ../nbs/20_tree.ipynb #ea97582e
@@ -237,7 +237,7 @@ def nearest_parents(points, children, first, table, half, nodes, found, near):
             for parent in follow:
                 for child in children[parent - first]:
                     if child < 0: break
-                    node[count], score[count], count = child, nearness(table[child], points[i]) - half[child], count + 1
+                    node[count], score[count], count = child, inner(table[child], points[i]) - half[child], count + 1
             keep = min(count, nodes if node[0] >= first else found.shape[1])
             best = np.argsort(-score[:count])[:keep]
             node[:keep], score[:keep], count = node[best], score[best], keep
