@@ -18,7 +18,7 @@ from tree_privacy.random_matrix import MatrixKey, distances
 from tree_privacy.retrieval import PlainIndex, exhaustive_search, measure, walk
 from tree_privacy.roles import (Cloud, Owner, OwnerKey, SealError, Sealer, User, hello, message, node_order, open_record, power_of_two,
                                 read_message, seal_records, stepped)
-from tree_privacy.tree import GRID, RULES, MergeTree, fans, matched, purity
+from tree_privacy.tree import GRID, RULES, MergeTree, crowded as too_full, fans, matched, purity
 
 seeds = st.integers(0, 2**32 - 1)
 rules = st.sampled_from(RULES)
@@ -97,7 +97,7 @@ def below(tree, node):
     return [leaf for c in tree.children_[node - tree.n_leaves_] if c >= 0 for leaf in below(tree, c)]
 
 
-def check_shape(tree):
+def check_shape(tree, least=None):
     "Links, sizes and heights of a tree fit each other."
     n, nodes = tree.n_leaves_, len(tree.size_)
     assert sorted(below(tree, nodes - 1)) == list(range(n)), 'each leaf is reached from the root exactly once'
@@ -106,7 +106,7 @@ def check_shape(tree):
     assert tree.parent_[-1] == -1 and (tree.parent_[:-1] >= n).all()
     for i, row in enumerate(tree.children_, n):
         row = row[row >= 0]
-        assert len(row) >= (1 if tree.rule == 'balanced' else 2) and len(set(row)) == len(row) and (tree.parent_[row] == i).all()
+        assert len(row) >= (least or (1 if tree.rule == 'balanced' else 2)) and len(set(row)) == len(row) and (tree.parent_[row] == i).all()
         assert tree.size_[i] == tree.size_[row].sum() and tree.height_[i] == tree.height_[row].max() + 1
         assert sorted(np.flatnonzero(tree.parent_ == i)) == sorted(row)
 
@@ -154,6 +154,74 @@ def test_balanced_trees_are_even(c, shape, seed, tagged):
     depth = np.zeros(len(tree.size_), int)
     for node in range(len(depth) - 2, -1, -1): depth[node] = depth[tree.parent_[node]] + 1
     assert set(depth[:tree.n_leaves_]) == {len(fans(tree.n_leaves_, shape)) + (tree.n_leaves_ > 1)}
+
+
+@few(40)
+@given(collections(), rules, branchings, st.data())
+def test_growing_and_shrinking(c, rule, branching, data):
+    "After any inserts, removals and refreshes a tree holds what the same operations leave of an array, with true means, and balanced leaves keep one depth."
+    tree, now = fitted(c, rule, branching), c.codes
+    for kind in data.draw(st.lists(st.sampled_from(['insert', 'copy', 'remove', 'refresh']), max_size=6)):
+        if kind == 'refresh' and rule == 'balanced': assert tree.refresh() is tree
+        elif kind in ('insert', 'copy'):
+            new = now[c.rng.integers(0, len(now), 3)] if kind == 'copy' else c.rng.integers(0, 256, (data.draw(st.integers(1, 60)), now.shape[1]), dtype=np.uint8)
+            assert tree.insert(new) is tree
+            now = np.concatenate([now, new])
+        elif kind == 'remove' and len(now) > 1:
+            gone = c.rng.choice(len(now), c.rng.integers(1, len(now)), replace=False)
+            assert tree.remove(gone) is tree
+            now = np.delete(now, gone, axis=0)
+        check_shape(tree, least=1)
+        check_features(tree, now)
+        assert (signs(now) == tree.feature_[tree.leaf_]).all() and tree.n_leaves_ == len(np.unique(now, axis=0))
+        if rule == 'balanced':
+            assert len(too_full(tree)[0]) == 0
+            assert (tree.height_[tree.parent_[:-1]] == tree.height_[:-1] + 1).all()
+
+
+@few(30)
+@given(collections(), rules, branchings)
+def test_sizes_are_copies(c, rule, branching):
+    "A code that stands for three pictures makes the tree that three equal codes make."
+    sizes = c.rng.integers(1, 4, c.n)
+    tags = np.repeat(np.array(c.tags, object), sizes)
+    one, many = MergeTree(rule, branching=branching).fit(c.codes, c.tags, sizes), MergeTree(rule, branching=branching).fit(np.repeat(c.codes, sizes, axis=0), tags)
+    for name in ('children_', 'feature_', 'size_'): np.testing.assert_allclose(getattr(one, name), getattr(many, name), atol=1e-6)
+    more = c.rng.integers(0, 256, (5, c.codes.shape[1]), dtype=np.uint8)
+    one.insert(more, np.array([1, 2, 3, 1, 2]))
+    assert one.size_[-1] == sizes.sum() + 9 == one.count_.sum()
+
+
+@few(30)
+@given(collections(), rules, branchings, st.integers(1, 8))
+def test_score(c, rule, branching, nodes):
+    "The score is the mean similarity of what a search finds first, and that of exhaustive search where all nodes are followed."
+    tree = fitted(c, rule, branching)
+    queries = c.rng.integers(0, 256, (7, c.codes.shape[1]), dtype=np.uint8)
+    bits = 8 * c.codes.shape[1]
+    found = PlainIndex(tree).search(queries, k=1, nodes=nodes, fill=False)
+    assert tree.score(queries, nodes) == pytest.approx((1 - found.distances[:, 0] / bits).mean(), abs=1e-6)
+    assert tree.score(queries, tree.n_leaves_) == pytest.approx((1 - hamming(queries, c.codes).min(1) / bits).mean(), abs=1e-6)
+
+
+def test_growing_refuses():
+    "Bad calls are refused by name and leave the tree as it was."
+    codes = np.random.default_rng(0).integers(0, 256, (50, 4), dtype=np.uint8)
+    tree = MergeTree().fit(codes)
+    before = {name: np.copy(v) for name, v in vars(tree).items() if name.endswith('_')}
+    for bad, say in ((codes[:, :2], '16 bits'), (codes.astype(int), 'wanted packed codes'), (codes[:0], 'wanted packed codes'), (codes[0], 'wanted packed codes')):
+        with pytest.raises(InputError, match=say): tree.insert(bad)
+        with pytest.raises(InputError, match=say): tree.score(bad)
+    for sizes in (np.ones(49, int), np.zeros(50, int), np.ones(50), [[1]] * 50, 'x'):
+        with pytest.raises(InputError, match='sizes are'): tree.insert(codes, sizes)
+        with pytest.raises(InputError, match='sizes are'): MergeTree().fit(codes, sizes=sizes)
+    for ids in ([50], [-1], [1.5], 3, [[1]], ['a'], [True]):
+        with pytest.raises(InputError, match='ids are'): tree.remove(ids)
+    with pytest.raises(InputError, match='at least one'): tree.remove(np.arange(50))
+    for name, v in before.items(): assert (getattr(tree, name) == v).all(), name
+    with pytest.raises(InputError, match='never looks back'): MergeTree('checked').fit(codes).refresh()
+    for empty in (lambda t: t.insert(codes), lambda t: t.remove([0]), lambda t: t.refresh(), lambda t: t.score(codes)):
+        with pytest.raises(InputError, match='call fit'): empty(MergeTree())
 
 
 @few(60)

@@ -27,7 +27,6 @@ def kmeans_tree(
     def grow(some):
         if len(some) == 1: return int(some[0])
         which = split(points[some], k, rng, starts=1)
-        if which.max() == 0: which = np.arange(len(some)) % k  # means that cannot be told apart
         below.append([grow(some[which == g]) for g in range(which.max() + 1)])
         return len(points) + len(below) - 1
     grow(np.arange(len(points)))

@@ -17,67 +17,9 @@ from fastcore.basics import patch
 
 from .data import InputError, progress
 from .measures import bootstrap, exhaustive, radius, recall, signs
-from .tree import MergeTree, compiled, inner
+from .tree import MergeTree, compiled, descend, roomy
 
-# %% ../nbs/40_retrieval.ipynb #58864df5
-@compiled
-def take_best(node, score, count, wanted, tolerance):
-    "Bring the best `wanted` of the first `count` nodes to the front, ties by number; returns how many there are."
-    wanted, close = min(wanted, count), count
-    if wanted < count:  # whoever is worse than the last of the best by more than the tolerance has no chance
-        least, close = -np.partition(-score[:count], wanted - 1)[wanted - 1] - tolerance, 0
-        for j in range(count):
-            if score[j] >= least:
-                node[j], node[close], score[j], score[close] = node[close], node[j], score[close], score[j]
-                close += 1
-    for i in range(wanted):
-        top = score[i]
-        for j in range(i + 1, close):
-            if score[j] > top: top = score[j]
-        best = i
-        for j in range(i + 1, close):
-            if score[j] >= top - tolerance and (score[best] < top - tolerance or node[j] < node[best]): best = j
-        node[i], node[best] = node[best], node[i]
-        score[i], score[best] = score[best], score[i]
-    return wanted
-
-# %% ../nbs/40_retrieval.ipynb #f85c469d
-@compiled
-def roomy(a, wanted):
-    "The array itself, or where it is shorter than wanted a longer copy"
-    if len(a) >= wanted: return a
-    out = np.empty(2 * wanted, a.dtype)
-    out[:len(a)] = a
-    return out
-
-# %% ../nbs/40_retrieval.ipynb #85b5e0ea
-@compiled
-def descend(children, n_leaves, table, request, k, nodes, tolerance, fill):
-    "Walk down; returns leaves reached, their scores, the number of nodes scored, and the nodes followed."
-    leaf, leaf_score, found, width = np.zeros(256, np.int64), np.empty(256), 0, children.shape[1]
-    node, score, count, followed, start, walked, visits = np.empty(256, np.int64), np.empty(256), 0, np.empty(64, np.int64), 0, 1, 0
-    followed[0] = len(table) - 1  # the root
-    if n_leaves == len(table): leaf_score[0], found, visits, start = inner(table[0], request), 1, 1, 1  # which is a leaf
-    while start < walked:
-        old = count = count if fill else 0
-        for i in range(start, walked):
-            leaf, leaf_score = roomy(leaf, found + width), roomy(leaf_score, found + width)
-            node, score = roomy(node, count + width), roomy(score, count + width)
-            for child in children[followed[i] - n_leaves]:
-                if child < 0: continue
-                s, visits = inner(table[child], request), visits + 1
-                if child < n_leaves: leaf[found], leaf_score[found], found = child, s, found + 1
-                else: node[count], score[count], count = child, s, count + 1
-        start = walked
-        taken = take_best(node[old:], score[old:], count - old, nodes, tolerance)
-        if taken == 0 and found < k: old, taken = 0, take_best(node, score, count, nodes, tolerance)
-        followed = roomy(followed, walked + taken)
-        followed[walked:walked + taken] = node[old:old + taken]
-        walked, count = walked + taken, count - taken
-        node[old:count], score[old:count] = node[old + taken:count + taken].copy(), score[old + taken:count + taken].copy()
-    return leaf[:found], leaf_score[:found], visits, followed[:walked if n_leaves < len(table) else 0]
-
-# %% ../nbs/40_retrieval.ipynb #e28d7c54
+# %% ../nbs/40_retrieval.ipynb #254b3919
 def walk(
     children: np.ndarray,  # (inner, width) int32, node numbers, -1 where there is none
     n_leaves: int,  # int, leaves are the nodes 0 ... n_leaves - 1, the root is the last node
@@ -94,7 +36,7 @@ def walk(
     kept = slice(None) if len(leaves) <= k else scores >= np.partition(scores, -k)[-k] - tolerance
     return SimpleNamespace(leaves=leaves[kept], scores=scores[kept], visits=int(visits), followed=followed)
 
-# %% ../nbs/40_retrieval.ipynb #fcdab862
+# %% ../nbs/40_retrieval.ipynb #47a8313e
 @compiled
 def nearest_members(leaf, score, d, start, ids, k):
     "(at most k,) int: distance * 2 ** 48 + id of the nearest pictures in some leaves, in rising order"
@@ -118,7 +60,7 @@ def search_codes(children, n_leaves, table, queries, start, ids, k, nodes, fill,
         for j in range(len(key)): found[i, j], distance[i, j] = key[j] & ((1 << 48) - 1), key[j] >> 48
     return followed
 
-# %% ../nbs/40_retrieval.ipynb #2f2e9040
+# %% ../nbs/40_retrieval.ipynb #b1c06992
 class PlainIndex:
     "A tree in the clear, ready to be searched."
     def __init__(self,
@@ -130,7 +72,7 @@ class PlainIndex:
         self.start = np.searchsorted(tree.leaf_[order], np.arange(tree.n_leaves_ + 1))
         self.ids = order if ids is None else np.asarray(ids)[order]  # leaf by leaf
 
-# %% ../nbs/40_retrieval.ipynb #9df47c8c
+# %% ../nbs/40_retrieval.ipynb #ca355eae
 @patch
 def search(self: PlainIndex,
     queries: np.ndarray,  # (d // 8,) uint8, a packed code, or (m, d // 8), many
@@ -152,7 +94,7 @@ def search(self: PlainIndex,
     with ThreadPoolExecutor(threads) as pool: list(pool.map(work, [slice(i, i + 256) for i in range(0, len(q), 256)]))
     return SimpleNamespace(ids=found, distances=distance, visits=visits)
 
-# %% ../nbs/40_retrieval.ipynb #c9875c50
+# %% ../nbs/40_retrieval.ipynb #8cf8e5f4
 def measure(
     search,  # function of (m, d // 8) uint8 -> SimpleNamespace with ids and distances (m, k), -1 where there are fewer, and visits (m,)
     labels,  # n str, the collection's
@@ -166,7 +108,7 @@ def measure(
                 recall_10=np.array([recall(h[h >= 0], r, k) for h, r in zip(found.distances, near)]),
                 visits=found.visits.astype(float))
 
-# %% ../nbs/40_retrieval.ipynb #24321c57
+# %% ../nbs/40_retrieval.ipynb #c36b779b
 def exhaustive_search(codes, k=10):
     "A search function that compares with everything"
     def search(queries):
@@ -174,7 +116,7 @@ def exhaustive_search(codes, k=10):
         return SimpleNamespace(ids=ids, distances=distance, visits=np.full(len(queries), len(codes)))
     return search
 
-# %% ../nbs/40_retrieval.ipynb #cda2c493
+# %% ../nbs/40_retrieval.ipynb #b4fc5cef
 def compare_rules(
     codes: np.ndarray,  # (n, d // 8) uint8, the collection
     labels,  # n str
@@ -198,7 +140,7 @@ def compare_rules(
                 **measure(lambda q: index.search(q, nodes=m, fill=fill), labels, queries, query_labels, near)))
     return rows
 
-# %% ../nbs/40_retrieval.ipynb #f75ae6c2
+# %% ../nbs/40_retrieval.ipynb #c5ed0772
 def experiment(
     draws,  # iterable of (categories, seed, codes, labels, queries, query_labels)
     **options,  # for compare_rules

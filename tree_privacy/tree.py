@@ -17,7 +17,7 @@ from fastcore.basics import patch
 from numba import njit
 
 from .data import InputError, progress
-from .measures import signs
+from .measures import pack, signs
 
 # %% ../nbs/20_tree.ipynb #381305f0
 def similarity(
@@ -166,8 +166,8 @@ def split(points, k, rng, starts=6):
     if len(points) <= k: return np.arange(len(points))
     some = points if len(points) <= 256 * k else points[rng.choice(len(points), 256 * k, replace=False)]
     tries = [lloyd(some, some[rng.choice(len(some), k, replace=False)]) for _ in range(starts)]
-    centre = max(tries, key=lambda t: t[0])[1]
-    return np.unique(nearest_centre(points, centre).argmax(1), return_inverse=True)[1]
+    group = np.unique(nearest_centre(points, max(tries, key=lambda t: t[0])[1]).argmax(1), return_inverse=True)[1]
+    return group if group.any() else np.arange(len(points)) % k  # points that cannot be told apart
 
 # %% ../nbs/20_tree.ipynb #f4eea54a
 def divide(points, fan, rng, bar):
@@ -224,26 +224,85 @@ def inner(a, b):
     for x in range(1, len(b)): s += a[x] * b[x]
     return s
 
-# %% ../nbs/20_tree.ipynb #ea97582e
+# %% ../nbs/20_tree.ipynb #bc7ceb23
 @compiled
-def nearest_parents(points, children, first, table, half, nodes, found, near):
-    "Fill found and near, (n, wanted), with the nearest of the nodes numbered below `first`; (nodes, d) table, half its squares"
-    width = children.shape[1]
-    node, score = np.empty(nodes * width, np.int64), np.empty(nodes * width, np.float32)
-    for i in range(len(points)):
-        node[0], count = len(table) - 1, 1
-        while node[0] >= first:
-            follow, count = node[:count].copy(), 0
-            for parent in follow:
-                for child in children[parent - first]:
-                    if child < 0: break
-                    node[count], score[count], count = child, inner(table[child], points[i]) - half[child], count + 1
-            keep = min(count, nodes if node[0] >= first else found.shape[1])
-            best = np.argsort(-score[:count])[:keep]
-            node[:keep], score[:keep], count = node[best], score[best], keep
-        found[i, :count], near[i, :count] = node[:count], score[:count]
+def take_best(node, score, count, wanted, tolerance):
+    "Bring the best `wanted` of the first `count` nodes to the front, ties by number; returns how many there are."
+    wanted, close = min(wanted, count), count
+    if wanted < count:  # whoever is worse than the last of the best by more than the tolerance has no chance
+        least, close = -np.partition(-score[:count], wanted - 1)[wanted - 1] - tolerance, 0
+        for j in range(count):
+            if score[j] >= least:
+                node[j], node[close], score[j], score[close] = node[close], node[j], score[close], score[j]
+                close += 1
+    for i in range(wanted):
+        top = score[i]
+        for j in range(i + 1, close):
+            if score[j] > top: top = score[j]
+        best = i
+        for j in range(i + 1, close):
+            if score[j] >= top - tolerance and (score[best] < top - tolerance or node[j] < node[best]): best = j
+        node[i], node[best] = node[best], node[i]
+        score[i], score[best] = score[best], score[i]
+    return wanted
 
-# %% ../nbs/20_tree.ipynb #0dcb1cc3
+# %% ../nbs/20_tree.ipynb #0fa875bf
+@compiled
+def roomy(a, wanted):
+    "The array itself, or where it is shorter than wanted a longer copy"
+    if len(a) >= wanted: return a
+    out = np.empty(2 * wanted, a.dtype)
+    out[:len(a)] = a
+    return out
+
+# %% ../nbs/20_tree.ipynb #7c083601
+@compiled
+def descend(children, n_leaves, table, request, k, nodes, tolerance, fill):
+    "Walk down; returns leaves reached, their scores, the number of nodes scored, and the nodes followed."
+    leaf, leaf_score, found, width = np.zeros(256, np.int64), np.empty(256), 0, children.shape[1]
+    node, score, count, followed, start, walked, visits = np.empty(256, np.int64), np.empty(256), 0, np.empty(64, np.int64), 0, 1, 0
+    followed[0] = len(table) - 1  # the root
+    if n_leaves == len(table): leaf_score[0], found, visits, start = inner(table[0], request), 1, 1, 1  # which is a leaf
+    while start < walked:
+        old = count = count if fill else 0
+        for i in range(start, walked):
+            leaf, leaf_score = roomy(leaf, found + width), roomy(leaf_score, found + width)
+            node, score = roomy(node, count + width), roomy(score, count + width)
+            for child in children[followed[i] - n_leaves]:
+                if child < 0: continue
+                s, visits = inner(table[child], request), visits + 1
+                if child < n_leaves: leaf[found], leaf_score[found], found = child, s, found + 1
+                else: node[count], score[count], count = child, s, count + 1
+        start = walked
+        taken = take_best(node[old:], score[old:], count - old, nodes, tolerance)
+        if taken == 0 and found < k: old, taken = 0, take_best(node, score, count, nodes, tolerance)
+        followed = roomy(followed, walked + taken)
+        followed[walked:walked + taken] = node[old:old + taken]
+        walked, count = walked + taken, count - taken
+        node[old:count], score[old:count] = node[old + taken:count + taken].copy(), score[old + taken:count + taken].copy()
+    return leaf[:found], leaf_score[:found], visits, followed[:walked if n_leaves < len(table) else 0]
+
+# %% ../nbs/20_tree.ipynb #3c8b64e9
+def with_half(points): return np.hstack([points, -(points ** 2).sum(1, keepdims=True) / 2])
+
+@compiled
+def nearest_leaves(children, n_leaves, table, points, nodes, found, near):
+    "Fill found and near, (m, wanted), with the nearest leaves that walks reach, nearest first; (nodes, d + 1) table"
+    request = np.ones(table.shape[1], table.dtype)
+    for i in range(len(points)):
+        request[:-1] = points[i]
+        leaf, score, _, _ = descend(children, n_leaves, table, request, 1, nodes, 0., False)
+        count = take_best(leaf, score, len(leaf), found.shape[1], 0.)
+        found[i, :count], near[i, :count] = leaf[:count], score[:count]
+
+def candidates(children, n_leaves, table, points, wanted, nodes=8):
+    "(m, wanted) int, the nearest leaves found for each point, -1 where there are fewer, and (m, wanted) float32, how near"
+    found, near = np.full((len(points), wanted), -1), np.full((len(points), wanted), -np.inf, np.float32)
+    def work(i): nearest_leaves(children, n_leaves, table, points[i:i + 4096], nodes, found[i:i + 4096], near[i:i + 4096])
+    with ThreadPoolExecutor(os.cpu_count()) as pool: list(pool.map(work, range(0, len(points), 4096)))
+    return found, near
+
+# %% ../nbs/20_tree.ipynb #59b39266
 def level_means(points, sizes, parents):
     "Means of the leaves below, level by level: list of (nodes of the level, d) float32 arrays, the leaves first"
     out = [points]
@@ -255,33 +314,43 @@ def level_means(points, sizes, parents):
         out.append(total / sizes[:, None].astype(np.float32))
     return out
 
-def child_table(parents):
-    "(inner, width) int32: children, -1 where there are fewer; nodes are numbered level by level, from the lowest level on"
-    start = np.cumsum([0] + [len(up) for up in parents])
-    up = np.concatenate([p + first for p, first in zip(parents, start[1:])])
-    order, count = np.argsort(up, kind='stable'), np.bincount(up)[start[1]:]
-    place = np.arange(len(up)) - np.repeat(np.cumsum(count) - count, count)
-    out = np.full((len(count), count.max()), -1, np.int32)
-    out[up[order] - start[1], place] = order
+def flat(parents):
+    "(nodes,) int: parents of all nodes, numbered level by level from the lowest on, -1 for the root"
+    start = np.cumsum([len(up) for up in parents])
+    return np.concatenate([up + first for up, first in zip(parents, start)] + [[-1]]).astype(np.int64)
+
+def child_table(parent, n_leaves):
+    "(inner, width) int32: children of the inner nodes, in the order of their numbers, -1 where there are fewer"
+    order, inner = np.argsort(parent[:-1], kind='stable'), len(parent) - n_leaves
+    count = np.bincount(parent[:-1] - n_leaves, minlength=inner)
+    place = np.arange(len(order)) - np.repeat(np.cumsum(count) - count, count)
+    out = np.full((inner, count.max(initial=0)), -1, np.int32)
+    out[parent[order] - n_leaves, place] = order
     return out
 
-# %% ../nbs/20_tree.ipynb #96887815
-def choose_again(points, sizes, parents, level, nodes=8, wanted=16, slack=1.3):
+# %% ../nbs/20_tree.ipynb #9767fb69
+def choose_again(points, sizes, parents, level, wanted=16, slack=1.3):
     "Every node of a level chooses its parent anew; a parent that nobody chose is gone"
     means, up = level_means(points, sizes, parents), parents[level]
-    table, children, first = np.concatenate(means[level + 1:]), child_table(parents[level + 1:]), len(means[level + 1])
-    found, near = np.full((len(up), wanted), -1), np.full((len(up), wanted), -np.inf, np.float32)
-    half = (table ** 2).sum(1) / 2
-    def work(i): nearest_parents(means[level][i:i + 4096], children, first, table, half, nodes, found[i:i + 4096], near[i:i + 4096])
-    with ThreadPoolExecutor(os.cpu_count()) as pool: list(pool.map(work, range(0, len(up), 4096)))
+    first, above = len(means[level + 1]), flat(parents[level + 1:])
+    found, near = candidates(child_table(above, first), first, with_half(np.concatenate(means[level + 1:])), means[level], wanted)
     parents[level] = matched(found, near, up, first, int(np.ceil(len(up) / first * slack)))
     for i in range(level, len(parents)):
         kept, parents[i] = np.unique(parents[i], return_inverse=True)
         if i + 1 < len(parents): parents[i + 1] = parents[i + 1][kept]
 
-# %% ../nbs/20_tree.ipynb #9ed6e0d9
+# %% ../nbs/20_tree.ipynb #4124f372
+def side_by_side(parents):
+    "Parents of the nodes of every level under new numbers, siblings one after the other, and (n,) int the new number of every leaf"
+    number, out = np.zeros(1, np.int64), []
+    for up in reversed(parents):
+        order = np.argsort(number[up], kind='stable')
+        out.insert(0, number[up][order])
+        number = np.argsort(order)
+    return out, number
+
 def balanced(points, sizes, shape, seed):
-    "Parents of the nodes of every level, siblings side by side, and (n,) int the new number of every leaf"
+    "Parents of the nodes of every level, and (n,) int the new number of every leaf"
     fan = fans(len(points), shape)
     with progress(None, 'building the tree', 3 * len(points) * max(1, len(fan))) as bar:
         parents = divide(points, fan, np.random.default_rng(seed), bar) if fan else []
@@ -290,17 +359,12 @@ def balanced(points, sizes, shape, seed):
             for level in range(len(fan)):
                 choose_again(points, sizes, parents, level)
                 bar.update(len(points))
-    number, out = np.zeros(1, np.int64), []
-    for up in reversed(parents):
-        order = np.argsort(number[up], kind='stable')
-        out.insert(0, number[up][order])
-        number = np.argsort(order)
-    return out, number
+    return side_by_side(parents)
 
-# %% ../nbs/20_tree.ipynb #92a61d38
+# %% ../nbs/20_tree.ipynb #831744dc
 RULES = 'original', 'checked', 'tagged', 'balanced'
 
-# %% ../nbs/20_tree.ipynb #7b6866c0
+# %% ../nbs/20_tree.ipynb #9560c8da
 class MergeTree:
     "A tree of codes, merged bottom up."
     def __init__(self,
@@ -324,9 +388,9 @@ class MergeTree:
         fitted = f'{self.n_leaves_} leaves, height {self.height_[-1]}' if hasattr(self, 'height_') else 'not fitted'
         return f'MergeTree({self.rule!r}, {fitted})'
 
-# %% ../nbs/20_tree.ipynb #11ddd090
-def check_tree(tree, codes, tags):
-    "Raise `InputError` for options or codes that cannot make a tree."
+# %% ../nbs/20_tree.ipynb #175fa41f
+def check_options(tree):
+    "Raise `InputError` for options that cannot make a tree."
     if tree.rule not in RULES: raise InputError(f'rule is {tree.rule!r}: wanted one of {", ".join(RULES)}')
     if not 0 <= tree.low_threshold <= tree.threshold <= 1:
         raise InputError(f'thresholds are {tree.threshold} and {tree.low_threshold}: wanted 1 >= threshold >= low_threshold >= 0')
@@ -335,38 +399,47 @@ def check_tree(tree, codes, tags):
     if tree.branching not in (2, 4, 8, 16): raise InputError(f'branching is {tree.branching}: wanted 2, 4, 8 or 16')
     if len(tree.shape) != 3 or min(tree.shape) < 2: raise InputError(f'shape is {tree.shape}: wanted three numbers from 2 on: children of the root, of other nodes, of lowest nodes')
     if not 0 <= tree.spread <= 1: raise InputError(f'spread is {tree.spread}: wanted 0 to 1')
+
+def check_codes(codes, sizes):
+    "Raise `InputError` for codes or sizes that cannot make a tree."
     if not isinstance(codes, np.ndarray) or codes.dtype != np.uint8 or codes.ndim != 2 or not codes.size:
         raise InputError(f'codes are {getattr(codes, "dtype", type(codes).__name__)} of shape {np.shape(codes)}: '
                          'wanted packed codes, uint8 of shape (n, d // 8) with n at least 1')
+    if sizes is not None and (np.shape(sizes) != (len(codes),) or np.asarray(sizes).dtype.kind not in 'iu' or np.min(sizes) < 1):
+        raise InputError(f'sizes are {np.asarray(sizes).dtype} of shape {np.shape(sizes)}: wanted ({len(codes)},) whole numbers from 1 on, one for each code')
+
+def check_tags(tree, codes, tags):
     if tree.rule == 'tagged' and tags is None: raise InputError("the rule 'tagged' wants tags: one for each code, None where there is none")
     if tags is not None and len(tags) != len(codes): raise InputError(f'there are {len(tags)} tags for {len(codes)} codes: wanted one each')
 
-# %% ../nbs/20_tree.ipynb #d555a107
-def tag_columns(tags, leaf, n_leaves, scale, weight):
-    "(n_leaves, kinds) float32: the mean over each leaf's members of one coordinate a tag"
+# %% ../nbs/20_tree.ipynb #690815ab
+def tag_columns(tags, leaf, count, scale, weight):
+    "(leaves, kinds) float32: the mean over each leaf's pictures of one coordinate a tag"
     kinds = {t: i for i, t in enumerate(sorted({t for t in tags if t is not None}))}
-    columns = np.zeros((n_leaves, len(kinds)), np.float32)
-    for i, t in zip(leaf, tags):
-        if t is not None: columns[i, kinds[t]] += 1
-    return columns / np.bincount(leaf, minlength=n_leaves)[:, None] * np.sqrt(scale * weight / 2)
+    columns, some = np.zeros((leaf.max() + 1, len(kinds)), np.float32), np.array([t is not None for t in tags])
+    np.add.at(columns, (leaf[some], [kinds[t] for t in np.asarray(tags, object)[some]]), count[some])
+    return columns / np.bincount(leaf, count)[:, None] * np.sqrt(scale * weight / 2)
 
-# %% ../nbs/20_tree.ipynb #5a3bd168
+# %% ../nbs/20_tree.ipynb #e11aee25
 @patch
 def fit(self: MergeTree,
     codes: np.ndarray,  # (n, d // 8) uint8, packed codes
     tags=None,  # n str or None, wanted by 'tagged', used by 'balanced' too
-) -> MergeTree:  # self, with children_, parent_, feature_, size_, height_, leaf_, n_leaves_
+    sizes=None,  # (n,) int, how many pictures each code stands for, or None for one each
+) -> MergeTree:  # self, with children_, parent_, feature_, size_, height_, leaf_, count_, n_leaves_
     "Merge the codes; raises `InputError` for codes or options that cannot make a tree."
-    check_tree(self, codes, tags)
-    unique, leaf, count = np.unique(codes, axis=0, return_inverse=True, return_counts=True)
-    self.leaf_, self.n_leaves_ = leaf.ravel(), len(unique)
-    points, scale = signs(unique), 4 * 8 * codes.shape[1]
-    steered = points
+    check_options(self)
+    check_codes(codes, sizes)
+    check_tags(self, codes, tags)
+    unique, leaf = np.unique(codes, axis=0, return_inverse=True)
+    self.leaf_, self.n_leaves_, points, scale = leaf.ravel(), len(unique), signs(unique), 4 * 8 * codes.shape[1]
+    self.count_ = np.ones(len(codes), np.int64) if sizes is None else np.asarray(sizes, np.int64)
+    count, steered = np.bincount(self.leaf_, self.count_).astype(np.int64), points
     if tags is not None and self.rule in ('tagged', 'balanced'):
-        steered = np.hstack([points, tag_columns(tags, self.leaf_, len(unique), scale, self.tag_weight)])
+        steered = np.hstack([points, tag_columns(tags, self.leaf_, self.count_, scale, self.tag_weight)])
     if self.rule == 'balanced' and len(unique) > 1:
         parents, number = balanced(steered, count, self.shape, self.seed)
-        self.children_, self.leaf_, order = child_table(parents), number[self.leaf_], np.argsort(number)
+        self.children_, self.leaf_, order = child_table(flat(parents), len(unique)), number[self.leaf_], np.argsort(number)
         points, count = points[order], count[order]
     else:
         check = (None, None) if self.rule == 'original' else (self.low_threshold, self.max_height_gap)
@@ -374,7 +447,7 @@ def fit(self: MergeTree,
     describe(self, points, count)
     return self
 
-# %% ../nbs/20_tree.ipynb #8058659c
+# %% ../nbs/20_tree.ipynb #27cac8d7
 def describe(tree, points, count):
     "Set parent_, feature_, size_ and height_ from children_ and the leaves."
     n, inner = len(points), len(tree.children_)
@@ -389,7 +462,7 @@ def describe(tree, points, count):
         tree.height_[i] = tree.height_[row].max() + 1
     tree.feature_ = (total / tree.size_[:, None]).astype(np.float32)
 
-# %% ../nbs/20_tree.ipynb #c677aff3
+# %% ../nbs/20_tree.ipynb #74a1d42e
 @patch
 def text(self: MergeTree,
     labels=None,  # n str or None, one a code: the commonest below a node is named, with its share
@@ -407,14 +480,14 @@ def text(self: MergeTree,
             waiting += [(c, level + 1) for c in self.children_[node - self.n_leaves_][::-1] if c >= 0]
     return '\n'.join(lines)
 
-# %% ../nbs/20_tree.ipynb #5645d33c
+# %% ../nbs/20_tree.ipynb #f6be6b6f
 def upward(tree):
     "Inner nodes with their children, lower nodes first"
     for i in np.argsort(tree.height_[tree.n_leaves_:], kind='stable'):
         row = tree.children_[i]
         yield i + tree.n_leaves_, row[row >= 0]
 
-# %% ../nbs/20_tree.ipynb #6418e082
+# %% ../nbs/20_tree.ipynb #7104d0e7
 def purity(
     tree: MergeTree,  # fitted
     labels,  # n str, one a code
@@ -426,7 +499,7 @@ def purity(
     for i, row in upward(tree): count[i] = count[row].sum(0)
     return kinds[count.argmax(1)], count.max(1) / count.sum(1)
 
-# %% ../nbs/20_tree.ipynb #0179e65f
+# %% ../nbs/20_tree.ipynb #e59aebe0
 def layout(tree):
     "(nodes,) float: horizontal places, leaves in the order of a depth-first walk, parents above the middle of their children"
     x, waiting, place = np.zeros(len(tree.size_)), [len(tree.size_) - 1], 0
@@ -438,32 +511,57 @@ def layout(tree):
     for i, row in upward(tree): x[i] = (x[row].min() + x[row].max()) / 2
     return x
 
-# %% ../nbs/20_tree.ipynb #e39881c7
+# %% ../nbs/20_tree.ipynb #f3300575
+def links(tree, x):
+    "(nodes - 1, 17, 2) float: a line from every node but the root straight up to the height of its parent, and from there across to it"
+    child = np.flatnonzero(tree.parent_ >= 0)
+    up = tree.parent_[child]
+    across = np.linspace(x[child], x[up], 16).T
+    heights = np.broadcast_to(tree.height_[up, None], across.shape)
+    return child, np.stack([np.c_[x[child], across], np.c_[tree.height_[child], heights]], -1).astype(float)
+
+def polar(xy, n, height):
+    "The root in the middle, the leaves around"
+    angle, radius = 2 * np.pi * xy[..., 0] / n, 1 - xy[..., 1] / max(1, height)
+    return np.stack([radius * np.sin(angle), radius * np.cos(angle)], -1)
+
+# %% ../nbs/20_tree.ipynb #4cb9c117
 @patch
 def plot(self: MergeTree,
-    labels=None,  # n str or None: colours the leaves
+    labels=None,  # n str or None, one a picture: links get the colour of the commonest label below, the paler, the more mixed it is
     followed=(),  # nodes whose links are drawn thick, for example those that a search followed
     ax=None,  # matplotlib axes, or None for new ones
+    radial: bool = False,  # bool, the root in the middle and the leaves on a circle, for many leaves; otherwise leaves at the bottom, heights upwards
 ) -> object:  # matplotlib axes
-    "Draw the tree with leaves at the bottom and heights upwards."
+    "Draw the tree."
     import matplotlib.pyplot as plt
     from matplotlib.collections import LineCollection
-    if ax is None: ax = plt.subplots(figsize=(7, 2.6))[1]
-    x, y = layout(self), self.height_
-    child = np.flatnonzero(self.parent_ >= 0)
-    up = self.parent_[child]
-    lines = np.stack([np.c_[x[child], y[child]], np.c_[x[child], y[up]], np.c_[x[up], y[up]]], 1)
-    thick = np.isin(child, list(followed))
-    ax.add_collection(LineCollection(lines[~thick], colors='silver', linewidths=min(1.5, max(.4, 200 / len(x)))))
-    ax.add_collection(LineCollection(lines[thick], colors='crimson', linewidths=1.8))
-    if labels is not None:
-        number = np.unique(purity(self, labels)[0][:self.n_leaves_], return_inverse=True)[1]
-        ax.scatter(x[:self.n_leaves_], np.zeros(self.n_leaves_), c=number, cmap='tab10', s=6, marker='|')
+    n, height, x = self.n_leaves_, self.height_[-1], layout(self)
+    if ax is None: ax = plt.subplots(figsize=(5, 5) if radial else (7, 2.6))[1]
+    child, lines = links(self, x)
+    if radial: lines = polar(lines, n, height)
+    thick, colour = np.isin(child, list(followed)), 'silver' if labels is None else colours(ax, *purity(self, labels))[child]
+    ax.add_collection(LineCollection(lines, colors=colour, linewidths=min(1.5, max(.5, 300 / len(x)))))
+    ax.add_collection(LineCollection(lines[thick], colors='black', linewidths=1.8))
     ax.autoscale()
-    ax.set(xlabel=f'{self.n_leaves_} leaves', ylabel='height', xticks=[], title=f'{self.rule}: height {y[-1]}')
+    if radial: ax.set(aspect='equal', xticks=[], yticks=[], frame_on=False)
+    else: ax.set(xlabel=f'{n} leaves', ylabel='height', xticks=[])
+    ax.set_title(f'{self.rule}: {n} leaves, height {height}')
     return ax
 
-# %% ../nbs/20_tree.ipynb #34392e41
+# %% ../nbs/20_tree.ipynb #c05c8175
+def colours(ax, names, share):
+    "(nodes, 4) float: red, green, blue of the label below, and a strength; with a legend where there are at most twenty labels"
+    import matplotlib.pyplot as plt
+    kinds, number = np.unique(names, return_inverse=True)
+    few = plt.get_cmap('tab10' if len(kinds) <= 10 else 'tab20').colors
+    palette = np.array(few) if len(kinds) <= 20 else plt.get_cmap('turbo')(np.linspace(0, 1, len(kinds)))[:, :3]
+    if len(kinds) <= 20:
+        for kind, colour in zip(kinds, palette): ax.plot([], [], color=colour, label=kind)
+        ax.legend(fontsize=7, loc='center left', bbox_to_anchor=(1, .5), frameon=False, handlelength=1)
+    return np.c_[palette[number], .3 + .7 * share ** 2]
+
+# %% ../nbs/20_tree.ipynb #7c174522
 @patch
 def summary(self: MergeTree,
     labels=None,  # n str or None: adds purities
@@ -480,10 +578,119 @@ def summary(self: MergeTree,
                          for h in range(1, min(7, out['height'] + 1))}
     return out
 
-# %% ../nbs/20_tree.ipynb #6ebd54ed
+# %% ../nbs/20_tree.ipynb #ec156abf
+def regrow(tree, parent, leaves, points):
+    "Make the tree anew from (nodes,) parents, -1 for the root, and the numbers of the leaves; nodes without leaves are gone"
+    height, level, h = np.full(len(parent), -1), leaves, 0
+    while len(level):
+        height[level], h = h, h + 1
+        level = np.unique(parent[level])
+        level = level[level >= 0]
+    inner = np.flatnonzero(height > 0)
+    order = np.concatenate([leaves, inner[np.argsort(height[inner], kind='stable')]])
+    number = np.full(len(parent) + 1, -1)  # the last one for the root's parent, which is -1
+    number[order] = np.arange(len(order))
+    tree.n_leaves_, tree.children_ = len(leaves), child_table(number[parent[order]], len(leaves))
+    describe(tree, points, np.bincount(tree.leaf_, tree.count_).astype(np.int64))
+
+# %% ../nbs/20_tree.ipynb #1efdc40c
+def crowded(tree):
+    "(…,) int, the lowest of the nodes that have more than twice as many children as they should, and (…,) how many they should have"
+    top, most, bucket = tree.shape
+    height = tree.height_[tree.n_leaves_:]
+    usual = np.where(height == 1, bucket, most)
+    limit = 2 * usual
+    limit[-1] = 2 * max(top, usual[-1])
+    full = np.flatnonzero((tree.children_ >= 0).sum(1) > limit)
+    full = full[height[full] == height[full].min(initial=height[-1])]
+    return full + tree.n_leaves_, usual[full]
+
+def relieve(tree):
+    "Divide crowded nodes of a balanced tree until there is none."
+    rng = np.random.default_rng([tree.seed, tree.n_leaves_])
+    while tree.rule == 'balanced' and len((full := crowded(tree))[0]):
+        parent, new, root = tree.parent_.astype(np.int64), [], len(tree.size_) - 1
+        for node, few in zip(*full):
+            kids = tree.children_[node - tree.n_leaves_]
+            kids = kids[kids >= 0]
+            group, first = split(tree.feature_[kids], -(-len(kids) // few), rng), len(parent) + len(new)
+            parent[kids] = first + group if node == root else np.where(group == 0, node, first + group - 1)
+            new += [root] * (group.max() + 1) if node == root else [parent[node]] * group.max()
+        regrow(tree, np.concatenate([parent, np.array(new, np.int64)]), np.arange(tree.n_leaves_), tree.feature_[:tree.n_leaves_])
+
+# %% ../nbs/20_tree.ipynb #c388e719
+def codes_of(tree):
+    "(n_leaves, d // 8) uint8, the packed codes of the leaves"
+    if not hasattr(tree, 'size_'): raise InputError('the tree is empty: call fit(codes) first')
+    return pack(tree.feature_[:tree.n_leaves_] > 0)
+
+def numbered(here, codes):
+    "(m,) int, each code's leaf, or for new codes the numbers that follow; and (new, d // 8) uint8, the new codes"
+    both, place = np.unique(np.concatenate([here, codes]), axis=0, return_inverse=True)
+    place, number = place.ravel(), np.full(len(both), -1)
+    number[place[:len(here)]] = np.arange(len(here))
+    new = np.flatnonzero(number < 0)
+    number[new] = len(here) + np.arange(len(new))
+    return number[place[len(here):]], both[new]
+
+# %% ../nbs/20_tree.ipynb #d90c8c31
+@patch
+def insert(self: MergeTree,
+    codes: np.ndarray,  # (m, d // 8) uint8, packed codes; these pictures get the numbers that follow
+    sizes=None,  # (m,) int, how many pictures each code stands for, or None for one each
+) -> MergeTree:  # self
+    "Add codes without building anew; raises `InputError` for codes that do not fit."
+    here = codes_of(self)
+    check_codes(codes, sizes)
+    if codes.shape[1] != here.shape[1]: raise InputError(f'the new codes have {8 * codes.shape[1]} bits: wanted {8 * here.shape[1]}, as the tree has')
+    n, (leaf, new) = self.n_leaves_, numbered(here, codes)
+    points, parent = signs(new), self.parent_.astype(np.int64)
+    if n == len(parent): parent, home = np.array([1, -1]), np.ones(len(new), np.int64)  # a single leaf gets a root
+    else: home = parent[candidates(self.children_, n, with_half(self.feature_), points, 1)[0][:, 0]]
+    leaves = np.concatenate([np.arange(n), len(parent) + np.arange(len(new))])
+    self.leaf_ = np.concatenate([self.leaf_, leaf])
+    self.count_ = np.concatenate([self.count_, np.ones(len(codes), np.int64) if sizes is None else np.asarray(sizes, np.int64)])
+    regrow(self, np.concatenate([parent, home]), leaves, np.concatenate([self.feature_[:n], points]))
+    relieve(self)
+    return self
+
+# %% ../nbs/20_tree.ipynb #e089b1ed
+@patch
+def remove(self: MergeTree,
+    ids,  # (m,) int, numbers of pictures, 0 ... n - 1; the numbers above move down, as with numpy.delete
+) -> MergeTree:  # self
+    "Take pictures out; a leaf without pictures is gone, and so is a node without leaves. Raises `InputError` for numbers that are not there, or for all."
+    codes_of(self)
+    ids = np.asarray(ids)
+    if ids.ndim != 1 or ids.dtype.kind not in 'iu' or not np.isin(ids, np.arange(len(self.leaf_))).all():
+        raise InputError(f'ids are {ids.dtype} of shape {ids.shape}: wanted whole numbers from 0 to {len(self.leaf_) - 1}')
+    if len(np.unique(ids)) == len(self.leaf_): raise InputError('that would remove all: wanted at least one picture that stays')
+    leaves, self.leaf_ = np.unique(np.delete(self.leaf_, ids), return_inverse=True)
+    self.count_ = np.delete(self.count_, ids)
+    regrow(self, self.parent_, leaves, self.feature_[leaves])
+    return self
+
+# %% ../nbs/20_tree.ipynb #5f0c6564
+@patch
+def refresh(self: MergeTree) -> MergeTree:  # self
+    "Let every node of a balanced tree choose its parent again, by codes alone; raises `InputError` for other rules."
+    codes_of(self)
+    if self.rule != 'balanced': raise InputError(f'the rule {self.rule!r} never looks back: call fit(codes) for a new tree')
+    order = np.argsort(self.height_, kind='stable')
+    level, up = self.height_[order], np.argsort(order)[self.parent_[order]]
+    parents = [up[level == h] - (level <= h).sum() for h in range(level[-1])]
+    points, sizes = self.feature_[:self.n_leaves_], self.size_[:self.n_leaves_]
+    for _ in range(2):
+        for low in range(len(parents) - 1): choose_again(points, sizes, parents, low)
+    parents, number = side_by_side(parents)
+    self.leaf_, order = number[self.leaf_], np.argsort(number)
+    regrow(self, flat(parents), np.arange(self.n_leaves_), points[order])
+    return self
+
+# %% ../nbs/20_tree.ipynb #f678db6f
 GRID = 64
 
-# %% ../nbs/20_tree.ipynb #d375bb2a
+# %% ../nbs/20_tree.ipynb #f2ac2c49
 @patch
 def vectors(self: MergeTree) -> np.ndarray:  # (nodes, d + 1) float64, multiples of 1 / 64
     "What a search compares with (q, 1): every node's point, and minus half of its squared length and its share of the variance."
@@ -492,7 +699,20 @@ def vectors(self: MergeTree) -> np.ndarray:  # (nodes, d + 1) float64, multiples
     half = np.round((square + self.spread * (d - square)) / 2 * GRID) / GRID
     return np.hstack([point, -half])
 
-# %% ../nbs/20_tree.ipynb #5a05d873
+# %% ../nbs/20_tree.ipynb #185f4e9a
+@patch
+def score(self: MergeTree,
+    queries: np.ndarray,  # (m, d // 8) uint8, packed codes
+    nodes: int = 3,  # int, how many nodes are followed at each level
+) -> float:  # 0 ... 1, the mean similarity of a query and the nearest leaf found; exhaustive search has the largest
+    "How near a search gets; raises `InputError` for queries that do not fit."
+    bits = 8 * codes_of(self).shape[1]
+    check_codes(queries, None)
+    if 8 * queries.shape[1] != bits: raise InputError(f'the queries have {8 * queries.shape[1]} bits: wanted {bits}, as the tree has')
+    near = candidates(self.children_, self.n_leaves_, self.vectors().astype(np.float32), signs(queries), 1, nodes)[1][:, 0]
+    return float((.75 + near / (2 * bits)).mean())  # near is d / 2 - 2 H
+
+# %% ../nbs/20_tree.ipynb #82710296
 @patch
 def renumbered(self: MergeTree,
     order: np.ndarray,  # (nodes,) int: the new node i is the old node order[i]; leaves first, the root last
