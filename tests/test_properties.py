@@ -602,6 +602,17 @@ def test_bootstrap(seed, draws, queries):
     assert constant == dict(mean=.25, low=.25, high=.25)
 
 
+@few(20)
+@given(seeds, st.lists(st.integers(1, 30), min_size=2, max_size=4, unique=True))
+def test_bootstrap_of_draws_of_different_lengths(seed, lengths):
+    "Every draw counts the same, whatever its length; the interval holds the mean and shrinks to a point where nothing varies."
+    rng = np.random.default_rng(seed)
+    values = [rng.random(n) for n in lengths]
+    got = bootstrap(values, 1, 300)
+    assert got['mean'] == round(np.mean([v.mean() for v in values]), 4) and got['low'] <= got['mean'] + .05 and got['mean'] - .05 <= got['high'] and got['low'] < got['high']
+    assert bootstrap([np.full(n, .5) for n in lengths]) == dict(mean=.5, low=.5, high=.5)
+
+
 def test_bootstrap_against_all_redraws():
     "One draw of two queries, 0 and 1, has the redrawn means 0, 1/2, 1/2, 1: the interval is everything, its inside is half of the redraws."
     got = bootstrap(np.array([[0., 1.]]), 0, 4000)

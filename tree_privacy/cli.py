@@ -407,37 +407,51 @@ def labelled(args, path):
     if images.labels is None: raise InputError(f'{path} has no categories: wanted one subfolder for each, or --labels FILE.csv')
     return images
 
-# %% ../nbs/99_cli.ipynb #3a3e2e6c
-def draws(args, found, labels, asked, asked_labels, categories):
-    "One draw for every number of categories and seed: the binariser's seed, and which categories are taken."
-    from tree_privacy.codes import fit_binariser
-    kinds = np.unique(labels)
-    for seed in args.seeds:
-        binariser = fit_binariser(found, args.bits, seed, args.binariser, labels)
-        codes, queries = binariser.transform(found), binariser.transform(asked)
-        for c in categories:
-            some = np.random.default_rng(seed).permutation(kinds)[:c]
-            here, there = np.isin(labels, some), np.isin(asked_labels, some)
-            yield c, seed, codes[here], labels[here], queries[there], asked_labels[there]
+# %% ../nbs/99_cli.ipynb #edc74de6
+def ways(args, some):
+    "{rule: a way to fit it}, and {rule: options} of those that were tuned on some draws"
+    from tree_privacy.results import CANDIDATES, tune
+    from tree_privacy.retrieval import fitters
+    rules = args.rules.split(',')
+    by_hand = {name: getattr(args, name) for name in ('threshold', 'low_threshold', 'max_height_gap', 'step', 'branching') if getattr(args, name) is not None}
+    tuned = {rule: tune(rule, some) for rule in rules if some and rule in CANDIDATES}
+    return {rule: fitters([rule], **(tuned.get(rule) or by_hand))[rule] for rule in rules}, tuned
 
-# %% ../nbs/99_cli.ipynb #a7acc73f
+# %% ../nbs/99_cli.ipynb #6008ea7f
 def check_evaluate(args, there, asked):
     "The numbers of categories to measure; raises `InputError` for options that make no sense."
+    from tree_privacy.tree import RULES, MergeTree, check_options
     if min(args.nodes) < 1: raise InputError('a number of nodes is 0: wanted 1 or more')
-    strange = set(args.rules.split(',')) - {'original', 'checked', 'tagged', 'balanced'}
-    if strange: raise InputError(f'there is no rule {min(strange)!r}: wanted original, checked, tagged or balanced')
+    strange = set(args.rules.split(',')) - set(RULES)
+    if strange: raise InputError(f'there is no rule {min(strange)!r}: wanted {", ".join(RULES[:-1])} or {RULES[-1]}')
     if asked - there: raise InputError(f'{args.test} has categories that {args.train} lacks, for example {min(asked - there)}')
-    categories = sorted({c for c in args.categories if 1 <= c <= len(there)} or {len(there)})
-    if set(categories) != set(args.categories): say(f'there are {len(there)} categories: measuring {", ".join(map(str, categories))}')
+    if there - asked: say(f'{len(there - asked)} categories are left out, because nothing in {args.test} asks about them, for example {min(there - asked)}')
+    given = [name for name in ('threshold', 'low_threshold', 'max_height_gap', 'step', 'branching') if getattr(args, name) is not None]
+    if args.tune and given: raise InputError(f'--tune chooses what --{given[0].replace("_", "-")} sets: give one of them')
+    if args.tune == 1 or args.tune > len(asked) - 2: raise InputError(f'--tune {args.tune} of {len(asked)} categories: wanted 2 or more, and at least 2 left to measure')
+    check_options(MergeTree(**{name: getattr(args, name) for name in given}))
+    left = len(asked) - args.tune
+    categories = sorted({c for c in args.categories if 1 <= c <= left} or {left})
+    if set(categories) != set(args.categories): say(f'there are {left} categories to measure: measuring {", ".join(map(str, categories))}')
     return categories
 
-# %% ../nbs/99_cli.ipynb #c309e2d8
+# %% ../nbs/99_cli.ipynb #cb8281ff
+def coder(args, found, labels, asked):
+    "A function of a seed that codes the collection and the queries"
+    from tree_privacy.codes import fit_binariser
+    def coded(seed):
+        binariser = fit_binariser(found, args.bits, seed, args.binariser, labels)
+        return binariser.transform(found), binariser.transform(asked)
+    return coded
+
+# %% ../nbs/99_cli.ipynb #71cedcab
 def evaluate(
     args,  # argparse.Namespace, the options of this command
 ):
     "Measure accuracy, recall@10 and visits of merging rules and numbers of nodes."
     from tree_privacy.backbones import features, pretrained
     from tree_privacy.codes import check_bits, targets
+    from tree_privacy.results import draws
     from tree_privacy.retrieval import experiment
     train, test = labelled(args, args.train), labelled(args, args.test)
     categories = check_evaluate(args, set(train.labels), set(test.labels))
@@ -446,14 +460,16 @@ def evaluate(
     check_bits(args.bits, backbone.dimension)
     (found, kept), (asked, kept_too) = features(train, backbone, not args.no_cache), features(test, backbone, not args.no_cache)
     labels, asked_labels = readable(train, kept).labels, readable(test, kept_too).labels
-    result = experiment(draws(args, found, labels, asked, asked_labels, categories),
-                        rules=args.rules.split(','), nodes=args.nodes, fill=args.fill, branching=args.branching)
-    result = dict(dataset='/'.join(Path(args.train).resolve().parts[-2:]), n=len(labels), d=args.bits, binariser=args.binariser) | result
-    print(json.dumps(result) if args.json else table(result))
+    kept_apart = dict(coded=coder(args, found, labels, asked), labels=labels, asked_labels=asked_labels, each=args.each or None, held=args.tune)
+    fits, tuned = ways(args, list(draws(categories=[args.tune], seeds=args.seeds[:2], tuning=True, **kept_apart)) if args.tune else [])
+    result = experiment(draws(categories=categories, seeds=args.seeds, **kept_apart), fits, nodes=args.nodes, fill=args.fill)
+    about = dict(dataset='/'.join(Path(args.train).resolve().parts[-2:]), n=len(labels), d=args.bits, binariser=args.binariser, tuned=tuned)
+    print(json.dumps(about | dict(rows=result['rows'], summary=result['summary'])) if args.json else table(about | result))
 
-# %% ../nbs/99_cli.ipynb #1d1d87f5
+# %% ../nbs/99_cli.ipynb #a719de0d
 def table(result):
     "The summary as text: one line a number of categories, rule and number of nodes, means with their intervals."
+    from tree_privacy.results import claims
     n = {r['categories']: r['n'] for r in result['rows']}
     height = {(r['categories'], r['rule']): r['height'] for r in result['rows']}
     seen = ', a hash layer that learned from the collection and its labels' if result['binariser'] == 'hash' else ''
@@ -464,9 +480,11 @@ def table(result):
         a, c = s['accuracy'], s['categories']
         lines.append(f'{c:10} {n[c]:6}  {s["rule"]:10} {s["nodes"] or "all":>6}  {a["mean"]:.3f} ({a["low"]:.3f}-{a["high"]:.3f})  '
                      f'{s["recall_10"]["mean"]:9.3f}  {s["visits"]["mean"]:7.0f} ({s["visits"]["mean"] / n[c]:6.1%})  {height[c, s["rule"]] or "":>6}')
+    for rule, options in result['tuned'].items(): lines.append(f'{rule}, tuned on other categories: ' + ', '.join(f'{k} {v}' for k, v in options.items()))
+    if {('original', 1), ('original', 3), ('checked', 1), ('checked', 3)} <= {key[1:] for key in result['values']}: lines += ['', claims(result)]
     return '\n'.join(lines)
 
-# %% ../nbs/99_cli.ipynb #128b1db2
+# %% ../nbs/99_cli.ipynb #72c5fa91
 def demo_encoder(args):
     "The encoder to fit; what cannot work is refused before the work begins"
     from tree_privacy.codes import Encoder, check_bits
@@ -491,19 +509,19 @@ def same_results(cloud, user, plain, queries, nodes):
         same &= session.visits == p.visits
     return bool(same)
 
-# %% ../nbs/99_cli.ipynb #841f337a
+# %% ../nbs/99_cli.ipynb #574d6169
 def demo_table(name, codes, labels, queries, asked):
     "The experiment of `evaluate` for one collection: exhaustive search, one path, three nodes; no accuracy where there are no labels"
-    from tree_privacy.retrieval import experiment
+    from tree_privacy.retrieval import experiment, fitters
     known = labels is not None and asked is not None
     if not known: labels, asked = np.full(len(codes), ''), np.full(len(queries), '')
-    result = experiment([(len(set(labels)), 0, codes, labels, queries, asked)], rules=['balanced'], nodes=(1, 3))
+    result = experiment([(len(set(labels)), 0, codes, labels, queries, asked)], fitters(['balanced']), nodes=(1, 3))
     if not known:
         for row in result['rows']: row['accuracy'] = None
         for row in result['summary']: row.pop('accuracy_minus_exhaustive'), row.update(accuracy=dict(mean=None, low=None, high=None))
-    return dict(dataset=name, n=len(codes), d=8 * codes.shape[1]) | result
+    return dict(dataset=name, n=len(codes), d=8 * codes.shape[1], rows=result['rows'], summary=result['summary'])
 
-# %% ../nbs/99_cli.ipynb #a8a2d4f8
+# %% ../nbs/99_cli.ipynb #f569e3ec
 def demo_picture(path, cloud, user, plain, mine, theirs, queries):
     "Four queries beside their results, and the tree with the walk of the first."
     from tree_privacy.retrieval import PlainIndex
@@ -518,7 +536,7 @@ def demo_picture(path, cloud, user, plain, mine, theirs, queries):
     followed = PlainIndex(plain.tree, plain.ids).search(queries[0], 10, 3).followed
     draw_results(path, rows, lambda ax: plain.tree.plot(mine.labels, followed, ax))
 
-# %% ../nbs/99_cli.ipynb #367a5699
+# %% ../nbs/99_cli.ipynb #3a7715fe
 def demo(
     args,  # argparse.Namespace, the options of this command
 ) -> int:  # 0, or 1 where the encrypted search differs from the plain one
@@ -544,7 +562,7 @@ def demo(
     print(json.dumps(result) if args.json else demo_text(result))
     return 0 if equal else 1
 
-# %% ../nbs/99_cli.ipynb #aed170b4
+# %% ../nbs/99_cli.ipynb #f723ab5a
 def demo_text(result):
     n = result['n']
     lines = [f'{result["dataset"]}: {n} pictures, {result["d"]} bits each, {result["rows"][0]["queries"]} queries', '',
@@ -557,7 +575,7 @@ def demo_text(result):
     return '\n'.join(lines + ['', f'the tree has height {result["rows"][-1]["height"]}; the cloud holds {result["cloud_bytes"]:,} bytes: photographs, names and encoder sealed, the shape of the tree plain',
                               f'encrypted search {same} plain search, for every query; see {result["picture"]}'])
 
-# %% ../nbs/99_cli.ipynb #29081550
+# %% ../nbs/99_cli.ipynb #1d18931f
 def common(parser, *names):
     "Options that several commands share."
     known = dict(
@@ -577,7 +595,7 @@ def positive(text):
     if not text.isdecimal() or not 0 < int(text) < 2 ** 60: raise argparse.ArgumentTypeError(f'{text!r} given: wanted a whole number from 1')
     return int(text)
 
-# %% ../nbs/99_cli.ipynb #0709c300
+# %% ../nbs/99_cli.ipynb #d472b008
 def encoder_options(parser, bits):
     parser.add_argument('--bits', type=positive, default=bits, help=f'bits of a code, a multiple of 8 (default {bits}): more are more accurate and larger')
     parser.add_argument('--backbone', default='efficientnet-lite0', metavar='NAME',
@@ -598,7 +616,7 @@ def command(commands, function, example, **more):
     return commands.add_parser(function.__name__, help=function.__doc__, description=function.__doc__,
                                epilog=f'example: tree-privacy {example}', allow_abbrev=False, **more)
 
-# %% ../nbs/99_cli.ipynb #a94ac2ee
+# %% ../nbs/99_cli.ipynb #0148b9f1
 def owner_commands(commands):
     p = command(commands, index, 'index Photos --index cloud --key mine.key')
     p.add_argument('photos_folder', metavar='PHOTOS', help='folder of photographs; subfolders count as categories')
@@ -621,7 +639,7 @@ def owner_commands(commands):
     common(p, 'key')
     p.add_argument('--out', required=True, metavar='FILE', help='the new key file')
 
-# %% ../nbs/99_cli.ipynb #4cb905a6
+# %% ../nbs/99_cli.ipynb #46534e33
 def user_commands(commands):
     p = command(commands, search, 'search cat.jpg --index cloud --key mine.key --picture found.png')
     p.add_argument('photo', metavar='PHOTO', help='the photograph to ask about')
@@ -643,7 +661,7 @@ def user_commands(commands):
     p.add_argument('reply', metavar='REPLY', help='what `answer` wrote')
     common(p, 'key', 'json')
 
-# %% ../nbs/99_cli.ipynb #0fe5a7c3
+# %% ../nbs/99_cli.ipynb #ee550789
 def other_commands(commands):
     p = command(commands, demo, 'demo')
     p.add_argument('--dataset', metavar='FOLDER', help='your own photographs instead of the digits')
@@ -656,7 +674,7 @@ def other_commands(commands):
     p.add_argument('--verify', action='store_true', help='also compare the checksum of every file')
     common(p, 'json')
 
-# %% ../nbs/99_cli.ipynb #aa525df9
+# %% ../nbs/99_cli.ipynb #3a04a9d3
 def experiment_commands(commands):
     p = command(commands, encode, 'encode Photos --out photos.codes')
     p.add_argument('photos_folder', metavar='PHOTOS', help='folder of photographs')
@@ -673,11 +691,17 @@ def experiment_commands(commands):
     p.add_argument('--rules', default='original,checked,balanced', help='merging rules (default original,checked,balanced)')
     p.add_argument('--categories', type=numbers, default='10,20,40,60,100', help='numbers of categories, drawn by the seed (default 10,20,40,60,100)')
     p.add_argument('--seeds', type=numbers, default='0,1,2', help='seeds of the binariser and the draw (default 0,1,2)')
-    p.add_argument('--branching', type=int, choices=[2, 4, 8, 16], default=8, help='children of a node after levels are taken out (default 8; 2 takes none out)')
+    p.add_argument('--each', type=natural, default=0, metavar='N', help='pictures of each category in the collection, drawn by the seed (default all)')
+    p.add_argument('--tune', type=natural, default=0, metavar='N', help='keep N categories apart, tune the merging rules on them, and measure on the others (default 0: no tuning)')
+    p.add_argument('--threshold', type=float, metavar='T', help='similarity 0 ... 1 that a pair needs to merge (default .9)')
+    p.add_argument('--low-threshold', type=float, metavar='T', help='the same for a pair that lags behind (default .05 less)')
+    p.add_argument('--max-height-gap', type=natural, metavar='N', help='how far above the lowest node another may be and still merge (default 1)')
+    p.add_argument('--step', type=float, metavar='S', help='by how much thresholds are relaxed when nothing merges (default .01)')
+    p.add_argument('--branching', type=int, choices=[2, 4, 8, 16], help='children of a node after levels are taken out (default 8; 2 takes none out)')
     p.add_argument('--fill', action='store_true', help='let walks go on until ten leaves are found, as `search` does')
     common(p, 'json')
 
-# %% ../nbs/99_cli.ipynb #19ae76da
+# %% ../nbs/99_cli.ipynb #90f795fa
 def parser() -> argparse.ArgumentParser:  # knows every command and option
     "The command line with all its sub-commands."
     p = argparse.ArgumentParser(prog='tree-privacy', allow_abbrev=False, description='Find similar photographs on a cloud that cannot look at them.',
@@ -691,7 +715,7 @@ def parser() -> argparse.ArgumentParser:  # knows every command and option
     user_commands(commands)
     return p
 
-# %% ../nbs/99_cli.ipynb #f76df573
+# %% ../nbs/99_cli.ipynb #9eb6bfab
 def main(
     argv=None,  # list of str, or None for those of the process
 ) -> int:  # exit code: 0, or 2 for bad input, 1 for a search that differs from the plain one or an error of ours, 130 when interrupted
@@ -712,7 +736,7 @@ def main(
                    'please report it with what TREE_PRIVACY_DEBUG=1 shows') or 1
     return 0
 
-# %% ../nbs/99_cli.ipynb #75e58f86
+# %% ../nbs/99_cli.ipynb #438cd18d
 def run():
     "What the installed command calls."
     code = main()
@@ -720,7 +744,7 @@ def run():
     sys.stderr.flush()
     os._exit(code)
 
-# %% ../nbs/99_cli.ipynb #0e2259d8
+# %% ../nbs/99_cli.ipynb #b2eac54f
 def one_line(error):
     "An error's text on one line, with the file that it is about."
     if isinstance(error, OSError) and error.strerror:

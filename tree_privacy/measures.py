@@ -182,17 +182,18 @@ def neighbours_kept(
         out.append(((here < edge) + (here == edge) * (k - inside) / tied).mean(1))
     return np.concatenate(out)
 
-# %% ../nbs/05_measures.ipynb #5da9a975
+# %% ../nbs/05_measures.ipynb #dc793144
 def bootstrap(
-    values: np.ndarray,  # (draws, queries) float, one value a query, or (queries,)
+    values,  # (draws, queries) float, one value a query, or (queries,), or a list of draws of different lengths
     seed: int = 0,  # int, the same seed gives the same redraws, so that differences can be paired
     times: int = 1000,  # int, redraws
-) -> dict:  # mean, low and high: float, the middle 95 %
+) -> dict:  # mean, low and high: float, the mean of the draws' means and its middle 95 %
     "A mean with its interval over draws and queries."
-    values, rng = np.atleast_2d(np.asarray(values, float)), np.random.default_rng(seed)
-    draws, queries = values.shape
-    means = np.empty(times)
+    values, rng = [np.asarray(v, float) for v in (values if np.ndim(values[0]) else [values])], np.random.default_rng(seed)
+    lengths, means = {len(v) for v in values}, np.empty(times)
     for i in range(times):
-        means[i] = values[rng.integers(0, draws, draws)][:, rng.integers(0, queries, queries)].mean()
+        some = [values[j] for j in rng.integers(0, len(values), len(values))]
+        if len(lengths) == 1: means[i] = np.stack(some)[:, rng.integers(0, len(some[0]), len(some[0]))].mean()
+        else: means[i] = np.mean([v[rng.integers(0, len(v), len(v))].mean() for v in some])
     low, high = np.quantile(means, [.025, .975])
-    return dict(mean=round(float(values.mean()), 4), low=round(float(low), 4), high=round(float(high), 4))
+    return dict(mean=round(float(np.mean([v.mean() for v in values])), 4), low=round(float(low), 4), high=round(float(high), 4))

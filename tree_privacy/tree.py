@@ -349,13 +349,13 @@ def side_by_side(parents):
         number = np.argsort(order)
     return out, number
 
-def balanced(points, sizes, shape, seed):
+def balanced(points, sizes, shape, seed, sweeps=2):
     "Parents of the nodes of every level, and (n,) int the new number of every leaf"
     fan = fans(len(points), shape)
-    with progress(None, 'building the tree', 3 * len(points) * max(1, len(fan))) as bar:
+    with progress(None, 'building the tree', (1 + sweeps) * len(points) * max(1, len(fan))) as bar:
         parents = divide(points, fan, np.random.default_rng(seed), bar) if fan else []
         parents.append(np.zeros(parents[-1].max() + 1 if fan else len(points), np.int64))
-        for _ in range(2):
+        for _ in range(sweeps):
             for level in range(len(fan)):
                 choose_again(points, sizes, parents, level)
                 bar.update(len(points))
@@ -371,7 +371,7 @@ class MergeTree:
         rule: str = 'balanced',  # str, 'original', 'checked', 'tagged' or 'balanced'
         *,
         threshold: float = .9,  # float, similarity that a pair needs, relaxed when no pair has it (not for 'balanced')
-        low_threshold: float = .85,  # float, the same for a pair that lags behind ('checked' and 'tagged')
+        low_threshold: float | None = None,  # float, the same for a pair that lags behind ('checked' and 'tagged'); None for .05 less
         max_height_gap: int = 1,  # int, how far above the lowest node another may be and still merge ('checked' and 'tagged')
         step: float = .01,  # float, by how much the thresholds are relaxed (not for 'balanced')
         branching: int = 8,  # int, 2, 4, 8 or 16: children of a node after levels are taken out; 2 takes none out (not for 'balanced')
@@ -380,7 +380,8 @@ class MergeTree:
         spread: float | None = None,  # float 0 ... 1, how much a search shuns nodes whose leaves lie far apart; None for .4 with 'balanced' and 0 with others
         seed: int = 0,  # int, the same seed gives the same tree ('balanced')
     ):
-        self.rule, self.threshold, self.low_threshold, self.max_height_gap = rule, threshold, low_threshold, max_height_gap
+        self.rule, self.threshold, self.max_height_gap = rule, threshold, max_height_gap
+        self.low_threshold = max(0, threshold - .05) if low_threshold is None else low_threshold
         self.step, self.branching, self.tag_weight, self.shape, self.seed = step, branching, tag_weight, shape, seed
         self.spread = (.4 if rule == 'balanced' else 0.) if spread is None else spread
 
@@ -525,7 +526,7 @@ def polar(xy, n, height):
     angle, radius = 2 * np.pi * xy[..., 0] / n, 1 - xy[..., 1] / max(1, height)
     return np.stack([radius * np.sin(angle), radius * np.cos(angle)], -1)
 
-# %% ../nbs/20_tree.ipynb #4cb9c117
+# %% ../nbs/20_tree.ipynb #2d8edba7
 @patch
 def plot(self: MergeTree,
     labels=None,  # n str or None, one a picture: links get the colour of the commonest label below, the paler, the more mixed it is
@@ -549,7 +550,7 @@ def plot(self: MergeTree,
     ax.set_title(f'{self.rule}: {n} leaves, height {height}')
     return ax
 
-# %% ../nbs/20_tree.ipynb #c05c8175
+# %% ../nbs/20_tree.ipynb #13a398ca
 def colours(ax, names, share):
     "(nodes, 4) float: red, green, blue of the label below, and a strength; with a legend where there are at most twenty labels"
     import matplotlib.pyplot as plt
@@ -561,7 +562,7 @@ def colours(ax, names, share):
         ax.legend(fontsize=7, loc='center left', bbox_to_anchor=(1, .5), frameon=False, handlelength=1)
     return np.c_[palette[number], .3 + .7 * share ** 2]
 
-# %% ../nbs/20_tree.ipynb #7c174522
+# %% ../nbs/20_tree.ipynb #77fa9bf6
 @patch
 def summary(self: MergeTree,
     labels=None,  # n str or None: adds purities
@@ -578,7 +579,7 @@ def summary(self: MergeTree,
                          for h in range(1, min(7, out['height'] + 1))}
     return out
 
-# %% ../nbs/20_tree.ipynb #ec156abf
+# %% ../nbs/20_tree.ipynb #7620c88b
 def regrow(tree, parent, leaves, points):
     "Make the tree anew from (nodes,) parents, -1 for the root, and the numbers of the leaves; nodes without leaves are gone"
     height, level, h = np.full(len(parent), -1), leaves, 0
@@ -593,7 +594,7 @@ def regrow(tree, parent, leaves, points):
     tree.n_leaves_, tree.children_ = len(leaves), child_table(number[parent[order]], len(leaves))
     describe(tree, points, np.bincount(tree.leaf_, tree.count_).astype(np.int64))
 
-# %% ../nbs/20_tree.ipynb #1efdc40c
+# %% ../nbs/20_tree.ipynb #cc189dda
 def crowded(tree):
     "(…,) int, the lowest of the nodes that have more than twice as many children as they should, and (…,) how many they should have"
     top, most, bucket = tree.shape
@@ -618,7 +619,7 @@ def relieve(tree):
             new += [root] * (group.max() + 1) if node == root else [parent[node]] * group.max()
         regrow(tree, np.concatenate([parent, np.array(new, np.int64)]), np.arange(tree.n_leaves_), tree.feature_[:tree.n_leaves_])
 
-# %% ../nbs/20_tree.ipynb #c388e719
+# %% ../nbs/20_tree.ipynb #60233223
 def codes_of(tree):
     "(n_leaves, d // 8) uint8, the packed codes of the leaves"
     if not hasattr(tree, 'size_'): raise InputError('the tree is empty: call fit(codes) first')
@@ -633,7 +634,7 @@ def numbered(here, codes):
     number[new] = len(here) + np.arange(len(new))
     return number[place[len(here):]], both[new]
 
-# %% ../nbs/20_tree.ipynb #d90c8c31
+# %% ../nbs/20_tree.ipynb #0b0223c2
 @patch
 def insert(self: MergeTree,
     codes: np.ndarray,  # (m, d // 8) uint8, packed codes; these pictures get the numbers that follow
@@ -654,7 +655,7 @@ def insert(self: MergeTree,
     relieve(self)
     return self
 
-# %% ../nbs/20_tree.ipynb #e089b1ed
+# %% ../nbs/20_tree.ipynb #cbfc0f84
 @patch
 def remove(self: MergeTree,
     ids,  # (m,) int, numbers of pictures, 0 ... n - 1; the numbers above move down, as with numpy.delete
@@ -670,7 +671,7 @@ def remove(self: MergeTree,
     regrow(self, self.parent_, leaves, self.feature_[leaves])
     return self
 
-# %% ../nbs/20_tree.ipynb #5f0c6564
+# %% ../nbs/20_tree.ipynb #c78c2469
 @patch
 def refresh(self: MergeTree) -> MergeTree:  # self
     "Let every node of a balanced tree choose its parent again, by codes alone; raises `InputError` for other rules."
@@ -687,10 +688,10 @@ def refresh(self: MergeTree) -> MergeTree:  # self
     regrow(self, flat(parents), np.arange(self.n_leaves_), points[order])
     return self
 
-# %% ../nbs/20_tree.ipynb #f678db6f
+# %% ../nbs/20_tree.ipynb #2c45815e
 GRID = 64
 
-# %% ../nbs/20_tree.ipynb #f2ac2c49
+# %% ../nbs/20_tree.ipynb #1d84bffb
 @patch
 def vectors(self: MergeTree) -> np.ndarray:  # (nodes, d + 1) float64, multiples of 1 / 64
     "What a search compares with (q, 1): every node's point, and minus half of its squared length and its share of the variance."
@@ -699,7 +700,7 @@ def vectors(self: MergeTree) -> np.ndarray:  # (nodes, d + 1) float64, multiples
     half = np.round((square + self.spread * (d - square)) / 2 * GRID) / GRID
     return np.hstack([point, -half])
 
-# %% ../nbs/20_tree.ipynb #185f4e9a
+# %% ../nbs/20_tree.ipynb #b0857104
 @patch
 def score(self: MergeTree,
     queries: np.ndarray,  # (m, d // 8) uint8, packed codes
@@ -712,7 +713,7 @@ def score(self: MergeTree,
     near = candidates(self.children_, self.n_leaves_, self.vectors().astype(np.float32), signs(queries), 1, nodes)[1][:, 0]
     return float((.75 + near / (2 * bits)).mean())  # near is d / 2 - 2 H
 
-# %% ../nbs/20_tree.ipynb #82710296
+# %% ../nbs/20_tree.ipynb #b7c13ccf
 @patch
 def renumbered(self: MergeTree,
     order: np.ndarray,  # (nodes,) int: the new node i is the old node order[i]; leaves first, the root last

@@ -1,0 +1,88 @@
+"The experiment behind the claims: draws, tuning, paired differences, and the command that prints them."
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from tree_privacy.measures import exhaustive
+from tree_privacy.results import CANDIDATES, at_equal_visits, claims, difference, draws, kmeans_tree, tune
+from tree_privacy.retrieval import PlainIndex, experiment, fitters
+from tree_privacy.tree import MergeTree
+
+
+def made_up(kinds, n, m, bits=32, noise=.2, seed=0):
+    "Codes around one centre a category: labels and a function of a seed"
+    rng = np.random.default_rng(seed)
+    centre = rng.integers(0, 2, (kinds, bits))
+    def some(k): return np.packbits(centre[k] ^ (rng.random((len(k), bits)) < noise), axis=1)
+    labels, asked = np.arange(n) % kinds, np.arange(m) % kinds
+    codes, queries = some(labels), some(asked)
+    return dict(coded=lambda seed: (codes, queries), labels=labels.astype(str), asked_labels=asked.astype(str))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(3, 8), st.integers(1, 6), st.integers(0, 2), st.integers(0, 5))
+def test_draws(kinds, each, held, seed):
+    "Tuning and measuring share no category; a draw has the pictures and all queries of its categories; the same seed draws the same."
+    about = made_up(kinds, 10 * kinds, 4 * kinds)
+    apart = {k for d in draws(categories=[kinds], seeds=[seed, seed + 1], held=held, tuning=True, **about) for k in d[3]} if held else set()
+    measured = list(draws(categories=[1, 2, kinds], seeds=[seed, seed + 1], held=held, each=each, **about))
+    assert len(apart) == held and not apart & {k for d in measured for k in d[3]}
+    for c, s, codes, labels, queries, asked in measured:
+        there = min(c, kinds - held)
+        assert len(set(labels)) == there == len(set(asked)) and set(labels) == set(asked)
+        assert len(codes) == len(labels) == each * there and len(queries) == len(asked) == 4 * there
+        whole = {code.tobytes() for code in about['coded'](s)[0]}
+        assert all(code.tobytes() in whole for code in codes)
+    again = list(draws(categories=[1, 2, kinds], seeds=[seed, seed + 1], held=held, each=each, **about))
+    assert all((a[2] == b[2]).all() and (a[3] == b[3]).all() for a, b in zip(measured, again))
+
+
+def test_tuning_finds_the_best_candidate(monkeypatch):
+    "The candidate that is chosen has the highest accuracy of all, measured by other means."
+    some = list(draws(categories=[4], seeds=[0, 1], **made_up(6, 120, 60, noise=.3)))
+    few = [dict(threshold=t, step=s, branching=b) for t in (.9, .6) for s in (.01, .5) for b in (2, 8)]
+    monkeypatch.setitem(CANDIDATES, 'original', few)
+    got = []
+    for options in few:
+        hits = []
+        for _, _, codes, labels, queries, asked in some:
+            index = PlainIndex(MergeTree('original', **options).fit(codes))
+            hits += [np.mean([labels[index.search(q, 1, m, fill=False).ids[0]] == a for q, a in zip(queries, asked)]) for m in (1, 3)]
+        got.append(np.mean(hits))
+    assert tune('original', some) == few[int(np.argmax(got))] and max(got) > min(got)
+
+
+def test_candidates_are_fair():
+    "About as many candidates for one rule as for the other, all of them options that a tree takes."
+    assert abs(len(CANDIDATES['original']) - len(CANDIDATES['checked'])) <= 5
+    codes = np.random.default_rng(0).integers(0, 256, (20, 2), dtype=np.uint8)
+    for rule in ('original', 'checked'):
+        for options in CANDIDATES[rule]: assert MergeTree(rule, **options).fit(codes).size_[-1] == 20
+
+
+def test_differences_are_paired():
+    "A difference is that of the means; its interval is narrower than that of unpaired values; equal visits are kept."
+    result = experiment(draws(categories=[3, 5], seeds=[0, 1, 2], **made_up(5, 300, 100, noise=.25)), fitters(), nodes=(1, 3, 6, 20))
+    values = result['values']
+    for c in (3, 5):
+        d = difference(values, c, ('checked', 3), ('original', 3))
+        mean = {r: np.mean([v['accuracy'].mean() for v in values[c, r, 3]]) for r in ('checked', 'original')}
+        assert d['mean'] == pytest.approx(mean['checked'] - mean['original'], abs=1e-4) and d['low'] <= d['mean'] <= d['high']
+        by_hand = []
+        for i, v in enumerate(values[c, 'original', 1]):
+            m = max([m for m in (1, 3, 6, 20) if values[c, 'checked', m][i]['visits'].mean() <= v['visits'].mean()], default=1)
+            by_hand.append((values[c, 'checked', m][i]['accuracy'] - v['accuracy']).mean())
+        assert at_equal_visits(values, c, 'checked', ('original', 1))['mean'] == pytest.approx(np.mean(by_hand), abs=1e-4)
+    assert len(claims(result).splitlines()) == 3 and 'balanced' in claims(result)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(1, 80), st.integers(2, 9), st.integers(0, 9), st.booleans())
+def test_kmeans_tree(n, k, seed, alike):
+    "The rival is a whole tree too: with all nodes followed it finds what exhaustive search finds."
+    codes = np.random.default_rng(seed).integers(0, 2 if alike else 256, (n, 2), dtype=np.uint8)
+    index = PlainIndex(kmeans_tree(codes, k, seed))
+    for q in codes[:5]:
+        ids, distance = exhaustive(codes, q, 10)
+        found = index.search(q, 10, nodes=n + 1)
+        assert (found.distances == distance).all() and (found.ids == ids).all()
