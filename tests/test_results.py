@@ -49,7 +49,9 @@ def test_tuning_finds_the_best_candidate(monkeypatch):
             index = PlainIndex(MergeTree('original', **options).fit(codes))
             hits += [np.mean([labels[index.search(q, 1, m, fill=False).ids[0]] == a for q, a in zip(queries, asked)]) for m in (1, 3)]
         got.append(np.mean(hits))
-    assert tune('original', some) == few[int(np.argmax(got))] and max(got) > min(got)
+    tried = tune('original', some)
+    assert tried[0]['options'] == few[int(np.argmax(got))] and max(got) > min(got)
+    assert [t['accuracy'] for t in tried] == sorted(got, reverse=True)
 
 
 def test_candidates_are_fair():

@@ -414,7 +414,7 @@ def ways(args, some):
     from tree_privacy.retrieval import fitters
     rules = args.rules.split(',')
     by_hand = {name: getattr(args, name) for name in ('threshold', 'low_threshold', 'max_height_gap', 'step', 'branching') if getattr(args, name) is not None}
-    tuned = {rule: tune(rule, some) for rule in rules if some and rule in CANDIDATES}
+    tuned = {rule: tune(rule, some)[0]['options'] for rule in rules if some and rule in CANDIDATES}
     return {rule: fitters([rule], **(tuned.get(rule) or by_hand))[rule] for rule in rules}, tuned
 
 # %% ../nbs/99_cli.ipynb #6008ea7f

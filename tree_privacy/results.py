@@ -75,13 +75,14 @@ def tune(
     rule: str,  # str, 'original', 'checked' or 'tagged'
     some: list,  # draws of categories that are used for nothing else
     nodes=(1, 3),  # numbers of nodes whose accuracies are averaged
-) -> dict:  # the options of MergeTree with the highest mean accuracy, the first of equal ones
-    "The best of the candidates."
-    scores = []
+) -> list:  # one dict a candidate, the most accurate first: options of MergeTree, accuracy, visits at the first number of nodes as a share of n
+    "Try all candidates."
+    tried = []
     for options in progress(CANDIDATES[rule], f'tuning the {rule} rule'):
-        rows = experiment(some, fitters([rule], **options), nodes=nodes)['rows']
-        scores.append(np.mean([r['accuracy'] for r in rows if r['rule'] == rule]))
-    return CANDIDATES[rule][int(np.argmax(scores))]
+        rows = [r for r in experiment(some, fitters([rule], **options), nodes=nodes)['rows'] if r['rule'] == rule]
+        tried.append(dict(options=options, accuracy=float(np.mean([r['accuracy'] for r in rows])),
+                          visits=float(np.mean([r['visits'] / r['n'] for r in rows if r['nodes'] == nodes[0]]))))
+    return sorted(tried, key=lambda t: -t['accuracy'])
 
 # %% ../nbs/90_results.ipynb #a3df8167
 def difference(
@@ -113,12 +114,12 @@ def claims(
 ) -> str:  # a table, one line a number of categories
     "The two-by-two table of the claims, with the differences and their intervals in points."
     values, rules = result['values'], dict.fromkeys(key[1] for key in result['values'] if key[1] != 'exhaustive')
-    lines = ['categories      n  exhaustive  ' + ''.join(f'{r + ": 1, 3":17}' for r in rules) + 'checked - original, points: one path   three nodes           at equal visits']
+    lines = ['categories      n  exhaustive  ' + ''.join(f'{r + ": 1, 3":19}' for r in rules) + 'checked - original, points: one path, three nodes, at equal visits']
     point = lambda b: f'{100 * b["mean"]:+5.1f} ({100 * b["low"]:+5.1f} to {100 * b["high"]:+5.1f})'
     for c in dict.fromkeys(key[0] for key in values):
         a = {key[1:]: np.mean([v['accuracy'].mean() for v in draws]) for key, draws in values.items() if key[0] == c}
         n = next(r['n'] for r in result['rows'] if r['categories'] == c)
         both = [difference(values, c, ('checked', m), ('original', m)) for m in (1, 3)] + [at_equal_visits(values, c, 'checked', ('original', 1))]
-        lines.append(f'{c:10} {n:6}  {a["exhaustive", None]:.3f}       ' + ''.join(f'{a[r, 1]:.3f} {a[r, 3]:.3f}      ' for r in rules)
-                     + '       ' + '  '.join(point(b) for b in both))
+        lines.append(f'{c:10} {n:6}  {a["exhaustive", None]:.3f}       ' + ''.join(f'{a[r, 1]:.3f} {a[r, 3]:.3f}        ' for r in rules)
+                     + '  '.join(point(b) for b in both))
     return '\n'.join(lines)
