@@ -8,8 +8,9 @@ Docs: https://tree-privacy.github.io/tree_privacy/cli.html.md"""
 __all__ = ['index', 'add', 'remove', 'grant', 'encode', 'search', 'fetch', 'ask', 'answer', 'read', 'inspect', 'evaluate', 'demo',
            'parser', 'main']
 
-# %% ../nbs/99_cli.ipynb #6eb974cb
+# %% ../nbs/99_cli.ipynb #9eeb18ca
 import argparse
+import getpass
 import json
 import os
 import sys
@@ -61,10 +62,27 @@ def remember(key_file, manifest):
     try: write_whole(f'{key_file}.seen', json.dumps(seen | {manifest['index']: manifest['version']}).encode())
     except OSError as error: warnings.warn(f'cannot note that version {manifest["version"]} was seen ({error}): an old index put back will go unnoticed')
 
-# %% ../nbs/99_cli.ipynb #0ef84f10
+# %% ../nbs/99_cli.ipynb #8f7d9348
+def typed_in(prompt):
+    "A passphrase from the environment or from the terminal"
+    if 'TREE_PRIVACY_PASSPHRASE' in os.environ: return os.environ['TREE_PRIVACY_PASSPHRASE']
+    if not sys.stdin.isatty(): raise InputError(f'{prompt} is wanted: run this on a terminal, or set TREE_PRIVACY_PASSPHRASE')
+    return getpass.getpass(f'{prompt}: ')
+
+def key_from(path): return load_key(path, lambda: typed_in(f'the passphrase of {path}'))
+
+def new_passphrase(args):
+    "The passphrase for a new key file, typed twice, or None"
+    if not args.passphrase: return None
+    first = typed_in('a passphrase for the new key file')
+    if 'TREE_PRIVACY_PASSPHRASE' not in os.environ and typed_in('the same again') != first: raise InputError('the two passphrases differ: nothing was done; try again')
+    if not first: raise InputError('the passphrase is empty: wanted one, or no --passphrase')
+    return first
+
+# %% ../nbs/99_cli.ipynb #4156dc18
 def connect(index, key_file):
     "A cloud on a folder and a user who has checked it."
-    key, manifest = load_key(key_file), read_manifest(index)
+    key, manifest = key_from(key_file), read_manifest(index)
     check_manifest(manifest, key, read_seen(key_file).get(manifest['index'], 0))  # before the arrays are trusted
     cloud = Cloud(index)
     user = User(key, cloud.answer(hello()), read_seen(key_file).get(cloud.manifest['index'], 0))
@@ -73,7 +91,7 @@ def connect(index, key_file):
 
 def owner(index, key_file):
     "An owner who has checked that the index is the newest that the key has seen."
-    key, manifest = load_key(key_file), read_manifest(index)
+    key, manifest = key_from(key_file), read_manifest(index)
     check_manifest(manifest, key, read_seen(key_file).get(manifest['index'], 0))
     return Owner(key)
 
@@ -82,7 +100,7 @@ def talk(session, cloud):
     while session.request is not None: session.receive(cloud.answer(session.request))
     return session.result
 
-# %% ../nbs/99_cli.ipynb #16ea002a
+# %% ../nbs/99_cli.ipynb #6586714b
 def one_photo(path):
     "A collection of one photograph"
     path = Path(path)
@@ -99,7 +117,7 @@ def code_of(encoder, path):
             if not Path(path).is_file(): raise
     raise InputError(f'{path} cannot be read as a picture: wanted JPEG, PNG, WebP or the like')
 
-# %% ../nbs/99_cli.ipynb #e8a9da16
+# %% ../nbs/99_cli.ipynb #520b85c1
 def check_places(index, key_file, photos):
     "Refuse a key inside the folder that the cloud gets, or in a folder that is not there."
     if Path(key_file).resolve().is_relative_to(Path(index).resolve()):
@@ -119,7 +137,7 @@ def readable(images, kept):
     if len(kept) < len(images): say(f'{len(images) - len(kept)} of {len(images)} pictures could not be read and were skipped')
     return select(images, kept)
 
-# %% ../nbs/99_cli.ipynb #d80a7cbb
+# %% ../nbs/99_cli.ipynb #0d3e8e9e
 def labels_for(args, images):
     "Labels from a table for a hash layer, or None for those of the folders"
     if args.labels == 'folders' and args.binariser == 'hash' and images.labels is None:
@@ -134,7 +152,7 @@ def fitted(args, images):
     encoder = Encoder(args.bits, args.backbone, args.size, args.seed, binariser=args.binariser)
     return encoder, *encoder.fit_transform(images, labels_for(args, images), not args.no_cache)
 
-# %% ../nbs/99_cli.ipynb #bab6d15f
+# %% ../nbs/99_cli.ipynb #f5c969c5
 def index(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -142,13 +160,13 @@ def index(
     check_places(args.index, args.key, args.photos_folder)
     made, there = not Path(args.key).exists(), Path(args.index, MANIFEST).exists()
     if made and there: raise InputError(f'there is no key file {args.key}, and {args.index} was made with one: give that, or a new folder for a new index')
-    key = OwnerKey.generate() if made else load_key(args.key)
+    key, passphrase = OwnerKey.generate() if made else key_from(args.key), new_passphrase(args) if made else None
     author, old = Owner(key), replaceable(args.index, key)
     if old: check_manifest(old, key, read_seen(args.key).get(old['index'], 0))
     images = folder(args.photos_folder)
     encoder, codes, kept = fitted(args, images)
     images = readable(images, kept)
-    if made: save_key(key, args.key)
+    if made: save_key(key, args.key, passphrase)
     try: author.create(args.index, images, codes, encoder.to_bytes(), args.photos, args.rule, args.form)
     except BaseException:
         if made and not Path(args.index, MANIFEST).exists(): Path(args.key).unlink()
@@ -158,7 +176,7 @@ def index(
     if old: say(f'it held {old["photographs"]} before and was made anew, with new ids; `tree-privacy add` adds to an index')
     if made: say(f'{printable(args.key)} is the only way into it. Keep a copy elsewhere: losing it loses the index for good (not your own photographs).')
 
-# %% ../nbs/99_cli.ipynb #4f44e080
+# %% ../nbs/99_cli.ipynb #d1b6509d
 def add(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -185,17 +203,17 @@ def remove(
     note_written(args, author.key)
     print(f'{len(set(args.names))} removed, {read_manifest(args.index)["photographs"]} photographs are in {args.index}')
 
-# %% ../nbs/99_cli.ipynb #e6db43c5
+# %% ../nbs/99_cli.ipynb #b459f146
 def grant(
     args,  # argparse.Namespace, the options of this command
 ):
     "Write a key for a user: it opens and searches, but cannot change the index."
     if any((p / MANIFEST).is_file() for p in Path(args.out).resolve().parents):
         raise InputError(f'{args.out} lies inside an index, which the cloud gets: keep the key elsewhere')
-    save_key(Owner(load_key(args.key)).key.grant(), args.out)
+    save_key(Owner(key_from(args.key)).key.grant(), args.out, new_passphrase(args))
     print(f'{args.out} opens every photograph in the index, and cannot change it. Hand it over in a way that you trust; after copying, the file wants `chmod 600`.')
 
-# %% ../nbs/99_cli.ipynb #e3af022e
+# %% ../nbs/99_cli.ipynb #da864092
 def encode(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -216,7 +234,7 @@ def encode(
     if args.json: print(json.dumps(about))
     else: print(f'{len(images)} codes of {encoder.bits} bits ({about["distinct"]} different ones) are in {printable(args.out)}, which is not encrypted: keep it as you keep the photographs')
 
-# %% ../nbs/99_cli.ipynb #05a1881a
+# %% ../nbs/99_cli.ipynb #4cf29e82
 def found_json(session, manifest):
     "What `search --json` prints"
     return dict(results=[dict(photo=r.name, distance=r.distance, id=r.id) for r in session.result],
@@ -230,7 +248,7 @@ def printable(name):
     shown = ''.join(c if c.isprintable() else c.encode('unicode_escape', 'surrogatepass').decode() for c in name)
     return shown.encode(sys.stdout.encoding or 'utf-8', 'backslashreplace').decode(sys.stdout.encoding or 'utf-8')
 
-# %% ../nbs/99_cli.ipynb #558f2858
+# %% ../nbs/99_cli.ipynb #851c8603
 def search(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -250,7 +268,7 @@ def search(
         print_results(session.result)
         say(f'{session.visits} of {user.manifest["nodes"]} nodes visited in {session.cloud_ms:.1f} ms; nearer photographs may exist: a larger --nodes looks further')
 
-# %% ../nbs/99_cli.ipynb #7abce69d
+# %% ../nbs/99_cli.ipynb #130408f4
 def io_bytes(data):
     import io
     return io.BytesIO(data)
@@ -268,7 +286,7 @@ def files(cloud, user, ids, originals):
         out.append((name, data))
     return out
 
-# %% ../nbs/99_cli.ipynb #2ce2e312
+# %% ../nbs/99_cli.ipynb #e08d9631
 def fetch(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -286,7 +304,7 @@ def fetch(
     if user.manifest['photos'] == 'thumbs' and not args.originals:
         say('these are thumbnails of at most 256 pixels; --originals FOLDER gives the files, and so does an index made with --photos full')
 
-# %% ../nbs/99_cli.ipynb #f2e2c080
+# %% ../nbs/99_cli.ipynb #e4e1daa1
 def as_jpeg(name):
     "The name of a thumbnail, which is a JPEG whatever the photograph was"
     path = Path(name)
@@ -305,7 +323,7 @@ def write_all(places):
         for path in reversed(made): path.rmdir() if path.is_dir() else path.unlink()
         raise
 
-# %% ../nbs/99_cli.ipynb #219f337e
+# %% ../nbs/99_cli.ipynb #46060398
 def draw_results(path, rows, tree=None):
     "Queries beside their results; with `tree`, a function that draws on axes, a tree below them."
     from matplotlib.figure import Figure
@@ -323,7 +341,7 @@ def draw_results(path, rows, tree=None):
     fig.savefig(data, format='png', dpi=110)
     write_whole(path, data.getvalue())
 
-# %% ../nbs/99_cli.ipynb #e8262d0f
+# %% ../nbs/99_cli.ipynb #15ddec91
 def ask(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -333,7 +351,7 @@ def ask(
     write_whole(args.out, session.request)
     print(f'{args.out}: {len(session.request)} bytes for the cloud')
 
-# %% ../nbs/99_cli.ipynb #a8a55734
+# %% ../nbs/99_cli.ipynb #6e9519e7
 def answer(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -347,7 +365,7 @@ def read(
 ):
     "Read a reply (user); needs the key alone."
     reply = read_message(read_file(args.reply, 'reply'), 'found')
-    results, note, version = read_found(load_key(args.key), reply)
+    results, note, version = read_found(key_from(args.key), reply)
     if version < read_seen(args.key).get(reply.header['index'], 0): raise InputError('this reply is from an old version of the index: ask again')
     ms, visits = reply.header.get('ms'), reply.header.get('visits')
     if not isinstance(ms, (int, float)) or not isinstance(visits, int): raise InputError('this reply is damaged: transfer it again')
@@ -357,25 +375,25 @@ def read(
         say(f'nearest to {printable(note)}:')
         print_results(results)
 
-# %% ../nbs/99_cli.ipynb #18f63861
+# %% ../nbs/99_cli.ipynb #05ac93b0
 def read_file(path, what):
     if not Path(path).is_file(): raise InputError(f'there is no {what} {path}: give the file that the other side wrote')
     return Path(path).read_bytes()
 
-# %% ../nbs/99_cli.ipynb #452fbd62
+# %% ../nbs/99_cli.ipynb #d416d003
 def inspect(
     args,  # argparse.Namespace, the options of this command
 ):
     "Say what an index holds, and what its lock hides and does not."
     m = read_manifest(args.index)
     for name in progress(m['files'], 'checking') if args.verify else (): open_file(args.index, m, name)
-    if args.key: check_manifest(m, load_key(args.key), read_seen(args.key).get(m['index'], 0))
+    if args.key: check_manifest(m, key_from(args.key), read_seen(args.key).get(m['index'], 0))
     size = {kind: sum(about['bytes'] for name, about in m['files'].items() if name.startswith(kind)) for kind in ('tree', 'records', 'encoder', 'photos')}
     public = {k: v for k, v in m.items() if k not in ('files', 'signature')}
     if args.json: print(json.dumps(dict(public, bytes=size, leaks=LEAKS[m['lock']])))
     else: print(inspect_text(m, size, args.verify, args.key))
 
-# %% ../nbs/99_cli.ipynb #0221dd7d
+# %% ../nbs/99_cli.ipynb #c9929120
 def inspect_text(m, size, verified, signed):
     "What `inspect` says of a manifest and the bytes of each kind."
     what = dict(tree='ciphertexts of the tree and its links', records='sealed names and codes', encoder='the sealed encoder',
@@ -388,7 +406,7 @@ def inspect_text(m, size, verified, signed):
     elif signed: lines.append('the owner signed this manifest; --verify also compares every file with it')
     return '\n'.join(lines)
 
-# %% ../nbs/99_cli.ipynb #380ed061
+# %% ../nbs/99_cli.ipynb #81058d29
 def numbers(text):
     "A list of whole numbers from 1,2,3"
     try: found = [int(x) for x in str(text).split(',')]
@@ -407,7 +425,7 @@ def labelled(args, path):
     if images.labels is None: raise InputError(f'{path} has no categories: wanted one subfolder for each, or --labels FILE.csv')
     return images
 
-# %% ../nbs/99_cli.ipynb #edc74de6
+# %% ../nbs/99_cli.ipynb #d32c6e7a
 def ways(args, some):
     "{rule: a way to fit it}, and {rule: options} of those that were tuned on some draws"
     from tree_privacy.results import CANDIDATES, tune
@@ -417,7 +435,7 @@ def ways(args, some):
     tuned = {rule: tune(rule, some)[0]['options'] for rule in rules if some and rule in CANDIDATES}
     return {rule: fitters([rule], **(tuned.get(rule) or by_hand))[rule] for rule in rules}, tuned
 
-# %% ../nbs/99_cli.ipynb #6008ea7f
+# %% ../nbs/99_cli.ipynb #cbd02940
 def check_evaluate(args, there, asked):
     "The numbers of categories to measure; raises `InputError` for options that make no sense."
     from tree_privacy.tree import RULES, MergeTree, check_options
@@ -435,7 +453,7 @@ def check_evaluate(args, there, asked):
     if set(categories) != set(args.categories): say(f'there are {left} categories to measure: measuring {", ".join(map(str, categories))}')
     return categories
 
-# %% ../nbs/99_cli.ipynb #cb8281ff
+# %% ../nbs/99_cli.ipynb #cc9f70d9
 def coder(args, found, labels, asked):
     "A function of a seed that codes the collection and the queries"
     from tree_privacy.codes import fit_binariser
@@ -444,7 +462,7 @@ def coder(args, found, labels, asked):
         return binariser.transform(found), binariser.transform(asked)
     return coded
 
-# %% ../nbs/99_cli.ipynb #71cedcab
+# %% ../nbs/99_cli.ipynb #b755c651
 def evaluate(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -466,7 +484,7 @@ def evaluate(
     about = dict(dataset='/'.join(Path(args.train).resolve().parts[-2:]), n=len(labels), d=args.bits, binariser=args.binariser, tuned=tuned)
     print(json.dumps(about | dict(rows=result['rows'], summary=result['summary'])) if args.json else table(about | result))
 
-# %% ../nbs/99_cli.ipynb #a719de0d
+# %% ../nbs/99_cli.ipynb #98c8c391
 def table(result):
     "The summary as text: one line a number of categories, rule and number of nodes, means with their intervals."
     from tree_privacy.results import claims
@@ -484,7 +502,7 @@ def table(result):
     if {('original', 1), ('original', 3), ('checked', 1), ('checked', 3)} <= {key[1:] for key in result['values']}: lines += ['', claims(result)]
     return '\n'.join(lines)
 
-# %% ../nbs/99_cli.ipynb #72c5fa91
+# %% ../nbs/99_cli.ipynb #1b2aa5ab
 def demo_encoder(args):
     "The encoder to fit; what cannot work is refused before the work begins"
     from tree_privacy.codes import Encoder, check_bits
@@ -509,7 +527,7 @@ def same_results(cloud, user, plain, queries, nodes):
         same &= session.visits == p.visits
     return bool(same)
 
-# %% ../nbs/99_cli.ipynb #574d6169
+# %% ../nbs/99_cli.ipynb #ae5350a7
 def demo_table(name, codes, labels, queries, asked):
     "The experiment of `evaluate` for one collection: exhaustive search, one path, three nodes; no accuracy where there are no labels"
     from tree_privacy.retrieval import experiment, fitters
@@ -521,7 +539,7 @@ def demo_table(name, codes, labels, queries, asked):
         for row in result['summary']: row.pop('accuracy_minus_exhaustive'), row.update(accuracy=dict(mean=None, low=None, high=None))
     return dict(dataset=name, n=len(codes), d=8 * codes.shape[1], rows=result['rows'], summary=result['summary'])
 
-# %% ../nbs/99_cli.ipynb #f569e3ec
+# %% ../nbs/99_cli.ipynb #f13335b4
 def demo_picture(path, cloud, user, plain, mine, theirs, queries):
     "Four queries beside their results, and the tree with the walk of the first."
     from tree_privacy.retrieval import PlainIndex
@@ -536,7 +554,7 @@ def demo_picture(path, cloud, user, plain, mine, theirs, queries):
     followed = PlainIndex(plain.tree, plain.ids).search(queries[0], 10, 3).followed
     draw_results(path, rows, lambda ax: plain.tree.plot(mine.labels, followed, ax))
 
-# %% ../nbs/99_cli.ipynb #3a7715fe
+# %% ../nbs/99_cli.ipynb #58757420
 def demo(
     args,  # argparse.Namespace, the options of this command
 ) -> int:  # 0, or 1 where the encrypted search differs from the plain one
@@ -562,7 +580,7 @@ def demo(
     print(json.dumps(result) if args.json else demo_text(result))
     return 0 if equal else 1
 
-# %% ../nbs/99_cli.ipynb #f723ab5a
+# %% ../nbs/99_cli.ipynb #294481bf
 def demo_text(result):
     n = result['n']
     lines = [f'{result["dataset"]}: {n} pictures, {result["d"]} bits each, {result["rows"][0]["queries"]} queries', '',
@@ -575,7 +593,7 @@ def demo_text(result):
     return '\n'.join(lines + ['', f'the tree has height {result["rows"][-1]["height"]}; the cloud holds {result["cloud_bytes"]:,} bytes: photographs, names and encoder sealed, the shape of the tree plain',
                               f'encrypted search {same} plain search, for every query; see {result["picture"]}'])
 
-# %% ../nbs/99_cli.ipynb #1d18931f
+# %% ../nbs/99_cli.ipynb #b630ad17
 def common(parser, *names):
     "Options that several commands share."
     known = dict(
@@ -584,7 +602,8 @@ def common(parser, *names):
         k=dict(type=positive, default=10, help='how many results (default 10); more than there are gives what there are'),
         nodes=dict(type=positive, default=3, help='nodes followed at each level of the tree (default 3): more finds more and takes longer'),
         originals=dict(metavar='FOLDER', help='the folder that was indexed: take photographs from there'),
-        json=dict(action='store_true', help='print one JSON object instead of text'))
+        json=dict(action='store_true', help='print one JSON object instead of text'),
+        passphrase=dict(action='store_true', help='lock the new key file with a passphrase, asked for on the terminal or taken from TREE_PRIVACY_PASSPHRASE'))
     for name in names: parser.add_argument(f'--{name}', **known[name])
 
 def natural(text):
@@ -595,7 +614,7 @@ def positive(text):
     if not text.isdecimal() or not 0 < int(text) < 2 ** 60: raise argparse.ArgumentTypeError(f'{text!r} given: wanted a whole number from 1')
     return int(text)
 
-# %% ../nbs/99_cli.ipynb #d472b008
+# %% ../nbs/99_cli.ipynb #9a512154
 def encoder_options(parser, bits):
     parser.add_argument('--bits', type=positive, default=bits, help=f'bits of a code, a multiple of 8 (default {bits}): more are more accurate and larger')
     parser.add_argument('--backbone', default='efficientnet-lite0', metavar='NAME',
@@ -616,11 +635,11 @@ def command(commands, function, example, **more):
     return commands.add_parser(function.__name__, help=function.__doc__, description=function.__doc__,
                                epilog=f'example: tree-privacy {example}', allow_abbrev=False, **more)
 
-# %% ../nbs/99_cli.ipynb #0148b9f1
+# %% ../nbs/99_cli.ipynb #b79b3482
 def owner_commands(commands):
     p = command(commands, index, 'index Photos --index cloud --key mine.key')
     p.add_argument('photos_folder', metavar='PHOTOS', help='folder of photographs; subfolders count as categories')
-    common(p, 'index', 'key')
+    common(p, 'index', 'key', 'passphrase')
     encoder_options(p, 128)
     p.add_argument('--rule', choices=['original', 'checked', 'tagged', 'balanced'], default='balanced', help='merging rule of the tree (default balanced); tagged shows the cloud which photographs share a folder')
     p.add_argument('--lock', choices=['random-matrix'], default='random-matrix', help='how the tree is encrypted; `inspect` says what that hides')
@@ -636,10 +655,10 @@ def owner_commands(commands):
     p.add_argument('names', nargs='+', metavar='NAME', help='names of photographs, as `search` prints them')
     common(p, 'index', 'key')
     p = command(commands, grant, 'grant --key mine.key --out friend.key')
-    common(p, 'key')
+    common(p, 'key', 'passphrase')
     p.add_argument('--out', required=True, metavar='FILE', help='the new key file')
 
-# %% ../nbs/99_cli.ipynb #46534e33
+# %% ../nbs/99_cli.ipynb #e23d3d04
 def user_commands(commands):
     p = command(commands, search, 'search cat.jpg --index cloud --key mine.key --picture found.png')
     p.add_argument('photo', metavar='PHOTO', help='the photograph to ask about')
@@ -661,7 +680,7 @@ def user_commands(commands):
     p.add_argument('reply', metavar='REPLY', help='what `answer` wrote')
     common(p, 'key', 'json')
 
-# %% ../nbs/99_cli.ipynb #ee550789
+# %% ../nbs/99_cli.ipynb #b29f5886
 def other_commands(commands):
     p = command(commands, demo, 'demo')
     p.add_argument('--dataset', metavar='FOLDER', help='your own photographs instead of the digits')
@@ -674,7 +693,7 @@ def other_commands(commands):
     p.add_argument('--verify', action='store_true', help='also compare the checksum of every file')
     common(p, 'json')
 
-# %% ../nbs/99_cli.ipynb #3a04a9d3
+# %% ../nbs/99_cli.ipynb #2a268268
 def experiment_commands(commands):
     p = command(commands, encode, 'encode Photos --out photos.codes')
     p.add_argument('photos_folder', metavar='PHOTOS', help='folder of photographs')
@@ -701,7 +720,7 @@ def experiment_commands(commands):
     p.add_argument('--fill', action='store_true', help='let walks go on until ten leaves are found, as `search` does')
     common(p, 'json')
 
-# %% ../nbs/99_cli.ipynb #90f795fa
+# %% ../nbs/99_cli.ipynb #80a9c04b
 def parser() -> argparse.ArgumentParser:  # knows every command and option
     "The command line with all its sub-commands."
     p = argparse.ArgumentParser(prog='tree-privacy', allow_abbrev=False, description='Find similar photographs on a cloud that cannot look at them.',
@@ -715,7 +734,7 @@ def parser() -> argparse.ArgumentParser:  # knows every command and option
     user_commands(commands)
     return p
 
-# %% ../nbs/99_cli.ipynb #9eb6bfab
+# %% ../nbs/99_cli.ipynb #e36c4e8a
 def main(
     argv=None,  # list of str, or None for those of the process
 ) -> int:  # exit code: 0, or 2 for bad input, 1 for a search that differs from the plain one or an error of ours, 130 when interrupted
@@ -736,7 +755,7 @@ def main(
                    'please report it with what TREE_PRIVACY_DEBUG=1 shows') or 1
     return 0
 
-# %% ../nbs/99_cli.ipynb #438cd18d
+# %% ../nbs/99_cli.ipynb #2528d40c
 def run():
     "What the installed command calls."
     code = main()
@@ -744,7 +763,7 @@ def run():
     sys.stderr.flush()
     os._exit(code)
 
-# %% ../nbs/99_cli.ipynb #b2eac54f
+# %% ../nbs/99_cli.ipynb #0840c265
 def one_line(error):
     "An error's text on one line, with the file that it is about."
     if isinstance(error, OSError) and error.strerror:

@@ -6,7 +6,8 @@ Docs: https://tree-privacy.github.io/tree_privacy/data.html.md"""
 
 # %% auto #0
 __all__ = ['SUFFIXES', 'FASHION', 'InputError', 'progress', 'open_picture', 'reduced_size', 'prepare_pillow', 'Images', 'select',
-           'from_arrays', 'digits', 'show', 'folder', 'labels_from_csv', 'torchvision_set', 'fashion_mnist']
+           'from_arrays', 'digits', 'show', 'folder', 'labels_from_csv', 'torchvision_set', 'fashion_mnist',
+           'grey_values']
 
 # %% ../nbs/00_data.ipynb #7c15b31b
 import csv
@@ -249,3 +250,11 @@ def fashion_mnist(
     pixels = np.frombuffer(gzip.decompress(pictures.read_bytes()), np.uint8, offset=16).reshape(-1, 28, 28)
     classes = np.frombuffer(gzip.decompress(labels.read_bytes()), np.uint8, offset=8)
     return from_arrays(pixels, [FASHION[c] for c in classes], 'fashion')
+
+# %% ../nbs/00_data.ipynb #37efbd44
+def grey_values(
+    images: Images,  # of one size
+    some=None,  # which of them, or None for all
+) -> np.ndarray:  # (n, pixels) float32, 0 ... 255
+    "The grey values of pictures."
+    return np.stack([np.asarray(images[i]).mean(-1).ravel() for i in (range(len(images)) if some is None else some)]).astype(np.float32)

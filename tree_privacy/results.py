@@ -75,10 +75,11 @@ def tune(
     rule: str,  # str, 'original', 'checked' or 'tagged'
     some: list,  # draws of categories that are used for nothing else
     nodes=(1, 3),  # numbers of nodes whose accuracies are averaged
+    candidates=None,  # list of dict, options of MergeTree, or None for those above
 ) -> list:  # one dict a candidate, the most accurate first: options of MergeTree, accuracy, visits at the first number of nodes as a share of n
     "Try all candidates."
     tried = []
-    for options in progress(CANDIDATES[rule], f'tuning the {rule} rule'):
+    for options in progress(CANDIDATES[rule] if candidates is None else candidates, f'tuning the {rule} rule'):
         rows = [r for r in experiment(some, fitters([rule], **options), nodes=nodes)['rows'] if r['rule'] == rule]
         tried.append(dict(options=options, accuracy=float(np.mean([r['accuracy'] for r in rows])),
                           visits=float(np.mean([r['visits'] / r['n'] for r in rows if r['nodes'] == nodes[0]]))))
@@ -90,10 +91,10 @@ def difference(
     categories: int,  # int, the number of categories
     one: tuple,  # (name, nodes)
     other: tuple,  # (name, nodes), which is taken off
-    measure: str = 'accuracy',  # str, or 'recall_10', 'visits'
+    value: str = 'accuracy',  # str, or 'recall_10', 'visits'
 ) -> dict:  # mean, low, high
     "A paired difference with its interval over draws and queries."
-    return bootstrap([a[measure] - b[measure] for a, b in zip(values[(categories, *one)], values[(categories, *other)])])
+    return bootstrap([a[value] - b[value] for a, b in zip(values[(categories, *one)], values[(categories, *other)])])
 
 def at_equal_visits(
     values: dict,  # as above

@@ -30,6 +30,7 @@ import numpy as np
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from fastcore.basics import patch
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
@@ -92,11 +93,13 @@ class OwnerKey(UserKey):
 def save_key(
     key: UserKey,  # or an OwnerKey
     path,  # path of a file that is not there yet
+    passphrase: str | None = None,  # str that will be needed to open the file, or None for a file that opens for whoever reads it
 ):
     "Write a key file (mode 600); raises `InputError` where the file exists."
     path = Path(path)
-    about = dict(tree_privacy='key', format=1, role='owner' if isinstance(key, OwnerKey) else 'user', secret=key.secret.hex(),
-                 **({'signing': key.signing.hex()} if isinstance(key, OwnerKey) else {'public': key.public.hex()}))
+    role, half = ('owner', 'signing') if isinstance(key, OwnerKey) else ('user', 'public')
+    parts = dict(secret=key.secret.hex(), **{half: getattr(key, half).hex()})
+    about = dict(tree_privacy='key', format=1, role=role) | (parts if passphrase is None else locked_parts(parts, role, passphrase))
     about['checksum'] = checksum(about)
     if not path.parent.is_dir(): raise InputError(f'there is no folder {path.parent} for the key file: make it first')
     part = path.with_name(f'.{os.urandom(8).hex()}')
@@ -116,9 +119,34 @@ def write_synced(path, data, mode=0o644):
         file.flush()
         os.fsync(file.fileno())
 
-# %% ../nbs/50_roles.ipynb #8ce26570
+# %% ../nbs/50_roles.ipynb #d4b30840
+SCRYPT = dict(n=2 ** 17, r=8, p=1)
+
+def stretched(passphrase, salt, n, r, p):
+    "A cipher from a passphrase"
+    if not (n == SCRYPT['n'] and r == SCRYPT['r'] and p == SCRYPT['p']): raise ValueError('these costs are not ours')
+    return AESGCM(Scrypt(salt, 32, n, r, p).derive(passphrase.encode()))
+
+def locked_parts(parts, role, passphrase):
+    "The secrets of a key file, sealed"
+    if not passphrase: raise InputError('the passphrase is empty: wanted one, or none at all')
+    salt, nonce = os.urandom(16), os.urandom(12)
+    box = nonce + stretched(passphrase, salt, **SCRYPT).encrypt(nonce, json.dumps(parts).encode(), role.encode())
+    return dict(scrypt=dict(SCRYPT, salt=salt.hex()), box=box.hex())
+
+def opened_parts(about, path, passphrase):
+    "The secrets of a key file; a function for a passphrase is called only where there is one"
+    if 'scrypt' not in about: return about
+    given = passphrase() if callable(passphrase) else passphrase
+    if given is None: raise InputError(f'{path} is locked with a passphrase: give it')
+    salt, box = bytes.fromhex(about['scrypt'].pop('salt')), bytes.fromhex(about['box'])
+    try: return json.loads(stretched(given, salt, **about['scrypt']).decrypt(box[:12], box[12:], about['role'].encode()))
+    except InvalidTag: raise InputError(f'this passphrase does not open {path}: try again') from None
+
+# %% ../nbs/50_roles.ipynb #58a9d334
 def load_key(
     path,  # path of a key file
+    passphrase=None,  # str, or a function that asks for it, called where the file has one; None for files without
 ) -> UserKey:  # an OwnerKey where the file is an owner's
     "Read a key file; raises `InputError` where it is missing, damaged, or open to others."
     path = Path(path)
@@ -131,19 +159,20 @@ def load_key(
         if about.pop('tree_privacy') != 'key' or about['format'] > 1: raise InputError(f'{path} is a key of a newer version: upgrade tree_privacy')
         if about.pop('checksum') != checksum(dict(about, tree_privacy='key')): raise ValueError('the checksum does not fit')
         kind, half = (OwnerKey, 'signing') if about['role'] == 'owner' else (UserKey, 'public')
-        parts = bytes.fromhex(about['secret']), bytes.fromhex(about[half])
+        found = opened_parts(about, path, passphrase)
+        parts = bytes.fromhex(found['secret']), bytes.fromhex(found[half])
         if any(len(part) != 32 for part in parts): raise ValueError('a part has the wrong length')
         return kind(*parts)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, InputError): raise
         raise InputError(f'{path} is not a key file, or is damaged: use your copy of it') from None
 
-# %% ../nbs/50_roles.ipynb #55cea6a0
+# %% ../nbs/50_roles.ipynb #19f410b7
 class SealError(InputError):
     "Sealed data that cannot be opened."
     def __init__(self): super().__init__('sealed data cannot be opened: they belong to another key, index or version, or were altered or swapped')
 
-# %% ../nbs/50_roles.ipynb #7fe94768
+# %% ../nbs/50_roles.ipynb #3977370b
 class Sealer:
     "Boxes that only the key opens, each in its own place."
     def __init__(self,
@@ -166,7 +195,7 @@ class Sealer:
 
     def _place(self, kind, number, version): return json.dumps([self.index, version, kind, number]).encode()
 
-# %% ../nbs/50_roles.ipynb #f628ef8b
+# %% ../nbs/50_roles.ipynb #da9cf8ef
 @patch
 def open(self: Sealer,
     kind: str,  # str, what should be inside
@@ -179,7 +208,7 @@ def open(self: Sealer,
     except (InvalidTag, ValueError): raise SealError from None
     return padded[8:8 + struct.unpack('<Q', padded[:8])[0]]
 
-# %% ../nbs/50_roles.ipynb #ccdb96f0
+# %% ../nbs/50_roles.ipynb #b77cc0d6
 def message(
     kind: str,  # str, for example 'search'
     header: dict,  # values that JSON can hold
@@ -189,7 +218,7 @@ def message(
     body = save({k: np.ascontiguousarray(v) for k, v in arrays.items()}, {'header': json.dumps(dict(header, kind=kind))})
     return b'TREE\x01' + hashlib.sha256(body).digest()[:16] + body
 
-# %% ../nbs/50_roles.ipynb #69124a36
+# %% ../nbs/50_roles.ipynb #29f80e9b
 def read_message(
     data: bytes,  # what `message` gave
     wanted: str,  # str, the kind or kinds that make sense here, separated by spaces
@@ -207,7 +236,7 @@ def read_message(
     if kind not in wanted.split(): raise InputError(f'this is a {kind} message: wanted a {wanted} message (a user writes search and fetch, a cloud writes found and photos)')
     return SimpleNamespace(header=header, arrays=arrays)
 
-# %% ../nbs/50_roles.ipynb #37319999
+# %% ../nbs/50_roles.ipynb #e2f6e763
 MANIFEST, FORMAT = 'manifest.json', 1
 
 def signable(manifest): return json.dumps({k: v for k, v in manifest.items() if k != 'signature'}, sort_keys=True).encode()
@@ -219,7 +248,7 @@ def synced_folder(path):
     try: os.fsync(handle)
     finally: os.close(handle)
 
-# %% ../nbs/50_roles.ipynb #4b8fa6d1
+# %% ../nbs/50_roles.ipynb #41c5363c
 @contextlib.contextmanager
 def new_generation(
     folder,  # path of the index
@@ -243,7 +272,7 @@ def new_generation(
             swap(folder, dict(manifest, generation=part.name, files=files), key)
         finally: sweep(folder)
 
-# %% ../nbs/50_roles.ipynb #1d2b9b63
+# %% ../nbs/50_roles.ipynb #fd44f3bb
 def swap(folder, manifest, key):
     "Sign a manifest and put it in the place of the old one."
     manifest['signature'] = key.sign(signable(manifest)).hex()
@@ -252,7 +281,7 @@ def swap(folder, manifest, key):
     synced_folder(folder)
     with contextlib.suppress(OSError): synced_folder(folder.resolve().parent)
 
-# %% ../nbs/50_roles.ipynb #8439726a
+# %% ../nbs/50_roles.ipynb #7f8ea7ce
 GENERATION = re.compile(r'g\d{6,}-[0-9a-f]{8}')
 
 def sweep(folder):
@@ -267,7 +296,7 @@ def sweep(folder):
 def sha256(path):
     with open(path, 'rb') as file: return hashlib.file_digest(file, 'sha256').hexdigest()
 
-# %% ../nbs/50_roles.ipynb #b981325e
+# %% ../nbs/50_roles.ipynb #c7408c2f
 @contextlib.contextmanager
 def locked(folder, fresh):
     "Keep a second writer out, and leave no empty folder behind where it was fresh."
@@ -283,7 +312,7 @@ def locked(folder, fresh):
                 (folder / '.lock').unlink(missing_ok=True)
                 with contextlib.suppress(OSError): fresh and folder.rmdir()
 
-# %% ../nbs/50_roles.ipynb #408e19a1
+# %% ../nbs/50_roles.ipynb #efe504d4
 def read_manifest(
     folder,  # path of an index
 ) -> dict:  # what it says
@@ -296,7 +325,7 @@ def read_manifest(
     check_fields(manifest, path)
     return manifest
 
-# %% ../nbs/50_roles.ipynb #5ddb38bc
+# %% ../nbs/50_roles.ipynb #a522be83
 def whole(v): return type(v) is int and 1 <= v < 2 ** 60
 def measure(v): return type(v) is float and 0 <= v < 1e300
 def digits_of(n): return lambda v: isinstance(v, str) and re.fullmatch(f'[0-9a-f]{{{n}}}', v) is not None
@@ -310,7 +339,7 @@ FIELDS = dict(index=digits_of(16), key=digits_of(16), signature=digits_of(128), 
               form=one_of('basic', 'split'), rule=one_of('original', 'checked', 'tagged', 'balanced'), photos=one_of('thumbs', 'full', 'none'),
               photo_size=lambda v: v is None or whole(v))
 
-# %% ../nbs/50_roles.ipynb #bfce63f4
+# %% ../nbs/50_roles.ipynb #8a0815f2
 def check_fields(manifest, what):
     "Raise `InputError` unless this is a manifest of this format, with every field as it can be."
     if not isinstance(manifest, dict) or manifest.get('tree_privacy') != 'index': raise InputError(f'{what} is no manifest of tree_privacy: give the folder of an index')
@@ -321,7 +350,7 @@ def check_fields(manifest, what):
         except (TypeError, KeyError, AttributeError): fits = False
         if not fits: raise InputError(f'{what} is damaged in the field {name!r}: fetch the index again')
 
-# %% ../nbs/50_roles.ipynb #d1e63888
+# %% ../nbs/50_roles.ipynb #38ea9ead
 def mapped(
     path,  # path of a safetensors file
 ) -> dict:  # arrays by name, mapped read-only
@@ -340,7 +369,7 @@ def mapped(
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise InputError(f'{path} is damaged ({error}): fetch the index again') from None
 
-# %% ../nbs/50_roles.ipynb #21fed866
+# %% ../nbs/50_roles.ipynb #3ac9569e
 def open_file(
     folder,  # path of an index
     manifest: dict,  # its manifest
@@ -354,7 +383,7 @@ def open_file(
         raise InputError(f'{path} is truncated or altered: fetch the index again')
     return mapped(path)
 
-# %% ../nbs/50_roles.ipynb #8c2970c1
+# %% ../nbs/50_roles.ipynb #8abe9d58
 def shuffled(n):
     "(n,) int: a random permutation from the operating system"
     return np.argsort(np.frombuffer(os.urandom(16 * n), [('a', '<u8'), ('b', '<u8')]), kind='stable')
@@ -364,14 +393,14 @@ def node_order(tree):
     n, inner = tree.n_leaves_, len(tree.children_)
     return np.concatenate([shuffled(n), n + shuffled(inner - 1), [n + inner - 1]]) if inner else np.arange(n)
 
-# %% ../nbs/50_roles.ipynb #5fe3fc98
+# %% ../nbs/50_roles.ipynb #dcddb7eb
 def text_bytes(name): return name.encode('utf-8', 'surrogateescape')
 
 def text_of(data): return data.decode('utf-8', 'surrogateescape')
 
 def power_of_two(n, least): return max(least, 1 << (int(n) - 1).bit_length())
 
-# %% ../nbs/50_roles.ipynb #33730be0
+# %% ../nbs/50_roles.ipynb #b83db830
 def seal_records(
     sealer: Sealer,  # of the index
     version: int,  # int, version of the index
@@ -385,7 +414,7 @@ def seal_records(
     boxes = [sealer.seal('record', int(i), version, code.tobytes() + text, size) for i, code, text in zip(ids, codes, texts)]
     return np.frombuffer(b''.join(boxes), np.uint8).reshape(len(boxes), -1)[np.argsort(ids)]
 
-# %% ../nbs/50_roles.ipynb #86138f31
+# %% ../nbs/50_roles.ipynb #b39b1828
 def open_record(
     sealer: Sealer,  # of the index
     version: int,  # int, version of the index
@@ -397,7 +426,7 @@ def open_record(
     data = sealer.open('record', int(number), version, box)
     return np.frombuffer(data[:bits // 8], np.uint8), text_of(data[bits // 8:])
 
-# %% ../nbs/50_roles.ipynb #e1a6c3fb
+# %% ../nbs/50_roles.ipynb #a2a4d678
 def lock_tree(
     key: UserKey,  # a user's or the owner's
     index: str,  # str, the number of the index
@@ -416,12 +445,12 @@ def lock_tree(
     return (dict(table=table, children=tree.children_, start=start.astype(np.int64), ids=ids[order].astype(np.int64)),
             dict(lock='random-matrix', form=form, bits=bits, leaves=tree.n_leaves_, nodes=len(table), epsilon=epsilon, longest=longest))
 
-# %% ../nbs/50_roles.ipynb #f7520d25
+# %% ../nbs/50_roles.ipynb #d034e8db
 def lock_key(key, index, version, bits, form):
     "The matrices of one version of one index."
     return MatrixKey(subkey(key.secret, f'lock {version}', bytes.fromhex(index)), bits, form)
 
-# %% ../nbs/50_roles.ipynb #af1d62ad
+# %% ../nbs/50_roles.ipynb #3cdd44ac
 def thumbnail(
     image,  # PIL.Image in mode 'RGB'
     limit: int = 32768,  # int, bytes it may have at most
@@ -437,7 +466,7 @@ def thumbnail(
             if file.tell() <= limit: return file.getvalue()
         size //= 2
 
-# %% ../nbs/50_roles.ipynb #afa462c9
+# %% ../nbs/50_roles.ipynb #f0c497f9
 def stepped(n):
     "The smallest of eight steps per doubling that is at least n."
     step = 1 << max(0, int(n).bit_length() - 4)
@@ -447,7 +476,7 @@ def photo_bytes(images, i, kind, limit):
     "A photograph's file as it goes into its box."
     return images.reader(i) if kind == 'full' else thumbnail(images.opener(i, 256), limit)
 
-# %% ../nbs/50_roles.ipynb #547225b0
+# %% ../nbs/50_roles.ipynb #7218d73a
 def seal_photos(
     part,  # path of the new generation
     sealer: Sealer,  # of the index
@@ -470,7 +499,7 @@ def seal_photos(
                 write_pack(part / f'photos-{version:06}-{numbers[0]:09}.safetensors', version, numbers, boxes)
                 boxes, numbers = [], []
 
-# %% ../nbs/50_roles.ipynb #3891feb6
+# %% ../nbs/50_roles.ipynb #c3309181
 def write_pack(path, version, numbers, boxes):
     "Sealed photographs in one file: (bytes,) uint8 boxes, (n,) ids, (n + 1,) starts, and the version under which they were sealed."
     start = np.cumsum([0] + [len(b) for b in boxes])
@@ -482,7 +511,7 @@ def thumbnail_size(images):
     some = shuffled(len(images))[:200]
     return min(32768, power_of_two(max(len(photo_bytes(images, i, 'thumbs', 32768)) for i in some), 2048))
 
-# %% ../nbs/50_roles.ipynb #aa2e4cf6
+# %% ../nbs/50_roles.ipynb #bbec3d27
 def keep_packs(part, folder, manifest, gone):
     "Take over the packs of the last generation, leaving out the photographs `gone`; returns what the manifest says of those unchanged."
     known = {}
@@ -499,7 +528,7 @@ def keep_packs(part, folder, manifest, gone):
             write_pack(part / name, int(pack['version'][0]), pack['ids'][stays].tolist(), boxes)
     return known
 
-# %% ../nbs/50_roles.ipynb #8dc7477b
+# %% ../nbs/50_roles.ipynb #c1767f38
 def check_manifest(
     manifest: dict,  # from `read_manifest`
     key: UserKey,  # that should open the index
@@ -514,7 +543,7 @@ def check_manifest(
     if manifest['version'] < seen:
         raise InputError(f'this is version {manifest["version"]} of the index, but version {seen} was seen before: somebody put an old one back')
 
-# %% ../nbs/50_roles.ipynb #03a0557c
+# %% ../nbs/50_roles.ipynb #c6a6e0de
 class Owner:
     "Writes indexes: the only one with photographs and the right to change what the cloud holds."
     def __init__(self,
@@ -535,7 +564,7 @@ class Owner:
         encoder = sealer.open('encoder', 0, m['version'], open_file(folder, m, 'encoder.safetensors')['box'])
         return SimpleNamespace(manifest=m, sealer=sealer, ids=ids, codes=np.stack(codes), names=list(names), encoder=encoder)
 
-# %% ../nbs/50_roles.ipynb #fc899b23
+# %% ../nbs/50_roles.ipynb #58131aed
 @contextlib.contextmanager
 def blaming_changes(images):
     "Say that the photographs changed, where that is why one cannot be read"
@@ -544,7 +573,7 @@ def blaming_changes(images):
         if images is not None: images.check()
         raise
 
-# %% ../nbs/50_roles.ipynb #d6c2205e
+# %% ../nbs/50_roles.ipynb #7e064043
 def write_index(key, folder, base, old, about, ids, codes, names, encoder, images=None, new_ids=(), gone=(), form='split'):
     "Write a version in the place of the generation `base`: all records anew, packs of `old` without `gone`, and packs with `images`."
     tags = [n.split('/')[0] if '/' in n else None for n in names] if about['rule'] == 'tagged' else None
@@ -565,7 +594,7 @@ def write_index(key, folder, base, old, about, ids, codes, names, encoder, image
         if images is not None: images.check()  # an error here leaves the index as it was
     return SimpleNamespace(tree=tree, ids=ids)
 
-# %% ../nbs/50_roles.ipynb #ab50f41a
+# %% ../nbs/50_roles.ipynb #411980e0
 @patch
 def create(self: Owner,
     folder,  # path of the index: a new folder, or one with an index of this key, which is replaced
@@ -586,7 +615,7 @@ def create(self: Owner,
     ids = about['next_id'] - len(images) + shuffled(len(images))
     return write_index(self.key, folder, old and old['generation'], None, about, ids, codes, images.names, encoder, images, ids, form=form)
 
-# %% ../nbs/50_roles.ipynb #cc6ed557
+# %% ../nbs/50_roles.ipynb #e6752226
 def replaceable(folder, key):
     "The manifest of the index in a folder, or None where an index can be made; raises `InputError` where it cannot."
     folder = Path(folder)
@@ -597,7 +626,7 @@ def replaceable(folder, key):
         raise InputError(f'{folder} is there and holds no index: give a new folder, so that nothing of yours is overwritten')
     if not folder.resolve().parent.is_dir(): raise InputError(f'there is no folder {folder.resolve().parent}: make it first')
 
-# %% ../nbs/50_roles.ipynb #8497a756
+# %% ../nbs/50_roles.ipynb #58230942
 @patch
 def add(self: Owner,
     folder,  # path of an index
@@ -613,7 +642,7 @@ def add(self: Owner,
     write_index(self.key, folder, now.manifest['generation'], now.manifest, about, np.append(now.ids, ids), np.concatenate([now.codes, codes]),
                 now.names + images.names, now.encoder, images, ids, form=now.manifest['form'])
 
-# %% ../nbs/50_roles.ipynb #02174b63
+# %% ../nbs/50_roles.ipynb #788cb54f
 @patch
 def remove(self: Owner,
     folder,  # path of an index
@@ -628,13 +657,13 @@ def remove(self: Owner,
     write_index(self.key, folder, now.manifest['generation'], now.manifest, self._next_version(now.manifest), now.ids[stays], now.codes[stays], [now.names[i] for i in stays],
                 now.encoder, gone={int(i) for i, name in zip(now.ids, now.names) if name in gone}, form=now.manifest['form'])
 
-# %% ../nbs/50_roles.ipynb #24f2022c
+# %% ../nbs/50_roles.ipynb #8a01f638
 @patch
 def _next_version(self: Owner, manifest, **changes):
     "What goes on from one version to the next."
     return {k: manifest[k] for k in ('index', 'next_id', 'rule', 'photos', 'photo_size')} | dict(version=manifest['version'] + 1) | changes
 
-# %% ../nbs/50_roles.ipynb #18098e60
+# %% ../nbs/50_roles.ipynb #3e415f49
 class Cloud:
     "Answers messages from an index that it cannot read."
     def __init__(self,
@@ -660,7 +689,7 @@ class Cloud:
         if kind != 'hello' and m.header.get('index') != self.manifest['index']: raise InputError('this request is for another index')
         return {'hello': self._hello, 'search': self._search, 'fetch': self._fetch}[kind](m)
 
-# %% ../nbs/50_roles.ipynb #6082da09
+# %% ../nbs/50_roles.ipynb #b9beef3a
 def open_all(folder):
     "The manifest of an index, and its files as mapped arrays, all of one generation."
     while True:
@@ -670,7 +699,7 @@ def open_all(folder):
         except InputError:
             if read_manifest(folder)['generation'] == manifest['generation']: raise
 
-# %% ../nbs/50_roles.ipynb #5ab67d74
+# %% ../nbs/50_roles.ipynb #777834fc
 def check_arrays(m, files, folder):
     "Raise `InputError` unless the arrays fit one another and the manifest."
     packs = [f for name, f in files.items() if name.startswith('photos-')]
@@ -686,7 +715,7 @@ def check_arrays(m, files, folder):
     except (KeyError, TypeError, IndexError): good = False
     if not good: raise InputError(f'the arrays in {folder} do not fit one another: fetch the index again')
 
-# %% ../nbs/50_roles.ipynb #e82b9609
+# %% ../nbs/50_roles.ipynb #ee19f143
 @patch
 def _find(self: Cloud, trapdoor, k, nodes, fill):
     "The walk of the retrieval chapter, on ciphertexts."
@@ -710,7 +739,7 @@ def _search(self: Cloud, m):
                   records=self.records[np.searchsorted(self.ids, ids)], token=m.arrays['token'])
     return message('found', dict(index=self.manifest['index'], k=k, nodes=nodes, fill=fill, visits=found.visits, ms=round(1000 * (time.perf_counter() - start), 3)), arrays)
 
-# %% ../nbs/50_roles.ipynb #26184001
+# %% ../nbs/50_roles.ipynb #bc84b70e
 @patch
 def _hello(self: Cloud, m):
     "What a user needs to begin: the manifest and the sealed encoder."
@@ -737,7 +766,7 @@ def _box(self: Cloud, number):
             return pack['boxes'][pack['start'][at]:pack['start'][at + 1]], int(pack['version'][0])
     return np.zeros(0, np.uint8), 0
 
-# %% ../nbs/50_roles.ipynb #c12acecb
+# %% ../nbs/50_roles.ipynb #981b04a5
 class Session:
     "A question on its way: while there is a request, send it and hand the reply to `receive`; then there is a result."
     def __init__(self,
@@ -759,7 +788,7 @@ class Session:
         self.result, self.request = result, None
         self.visits, self.cloud_ms = m.header.get('visits'), m.header.get('ms')
 
-# %% ../nbs/50_roles.ipynb #0f4edf7b
+# %% ../nbs/50_roles.ipynb #570e628d
 class User:
     "Asks questions with a granted key."
     def __init__(self,
@@ -784,19 +813,19 @@ class User:
 
     def __repr__(self): return f'User({self.key.id}, index {self.manifest["index"]}, version {self.manifest["version"]})'
 
-# %% ../nbs/50_roles.ipynb #26fcbe5f
+# %% ../nbs/50_roles.ipynb #305f5e3c
 def hello() -> bytes:  # a message
     "The first message of every conversation."
     return message('hello', {})
 
-# %% ../nbs/50_roles.ipynb #617cd2a5
+# %% ../nbs/50_roles.ipynb #ba00a534
 @patch
 def encoder(self: User) -> object:  # a fitted codes.Encoder
     "The encoder, opened with the key: turns photographs into codes of this index."
     from tree_privacy.codes import load_encoder
     return load_encoder(self.sealer.open('encoder', 0, self.manifest['version'], self.sealed_encoder))
 
-# %% ../nbs/50_roles.ipynb #1b06e79b
+# %% ../nbs/50_roles.ipynb #350f4d03
 @patch
 def query(self: User,
     code: np.ndarray,  # (d // 8,) uint8, a packed code
@@ -817,7 +846,7 @@ def query(self: User,
                       dict(trapdoor=trapdoor, token=np.frombuffer(token, np.uint8)))
     return Session(request, token, lambda reply: read_found(self.key, reply)[0])
 
-# %% ../nbs/50_roles.ipynb #7e5885cb
+# %% ../nbs/50_roles.ipynb #e4df9e4e
 def token_bytes(number, version, box): return bytes.fromhex(number) + struct.pack('<Q', version) + box
 
 def open_token(sealer, token):
@@ -826,7 +855,7 @@ def open_token(sealer, token):
     version = struct.unpack('<Q', token[8:16])[0]
     return json.loads(sealer.open('token', token[:8].hex(), version, token[16:])), version
 
-# %% ../nbs/50_roles.ipynb #bce49972
+# %% ../nbs/50_roles.ipynb #092ec623
 def read_found(
     key: UserKey,  # that asked
     reply: SimpleNamespace,  # from `read_message`
@@ -850,7 +879,7 @@ def read_found(
     results = [SimpleNamespace(id=int(ids[i]), name=opened[i][1], distance=int(true[i])) for i in order]
     return results, text_of(bytes.fromhex(told['note'])), version
 
-# %% ../nbs/50_roles.ipynb #bc928f5a
+# %% ../nbs/50_roles.ipynb #c13f1687
 @patch
 def fetch(self: User,
     ids,  # ids from results
@@ -872,7 +901,7 @@ def fetch(self: User,
         return opened
     return Session(request, token, read)
 
-# %% ../nbs/50_roles.ipynb #d887b257
+# %% ../nbs/50_roles.ipynb #abde606e
 LEAKS = {'random-matrix': [
     ('your photographs, file names, labels, encoder', 'hidden: sealed with AES-256-GCM'),
     ('labels, under the rule `tagged`', 'partly seen: photographs of one folder lie in one subtree; only the name of the folder is hidden'),

@@ -1,4 +1,4 @@
-"""How do merging thresholds shape the tree, and why do heights matter?
+"""How should similar codes be put together, so that a search goes down and finds them?
 
 Docs: https://tree-privacy.github.io/tree_privacy/tree.html.md"""
 
@@ -61,9 +61,9 @@ def compare(self: Forest, rows, live, both):
             self.near[live[nearer]], self.best[live[nearer]] = rows[row[nearer]], found[nearer]
             self.sure[live[nearer]] = True
 
-# %% ../nbs/20_tree.ipynb #ffb6ecd3
+# %% ../nbs/20_tree.ipynb #3f5715cc
 @patch
-def round(self: Forest):
+def pairs_to_merge(self: Forest):
     "The pairs that merge in this round, as two arrays of nodes; empty where the thresholds must be relaxed."
     height = self.height[self.roots]
     live = self.roots
@@ -107,10 +107,9 @@ def merge(self: Forest, a, b):
 def merge_all(points, sizes, scale, threshold, low_threshold, max_height_gap, step):
     "(n - 1, 2) int: the two children of node n, n + 1, ... in the order in which they were made"
     forest = Forest(points, sizes, scale, threshold, low_threshold, max_height_gap, step)
-    bar = progress(range(len(points) - 1), 'merging')
-    with bar:
+    with progress(None, 'merging', len(points) - 1) as bar:
         while len(forest.roots) > 1:
-            a, b = forest.round()
+            a, b = forest.pairs_to_merge()
             if len(a): forest.merge(a, b)
             else:
                 forest.threshold -= step
@@ -143,10 +142,10 @@ def fans(n, shape):
     "Children a node on each level, from the root down, without the lowest: list of int; empty where the root holds all leaves"
     top, most, bucket = shape
     if n <= max(top, bucket): return []
-    lowest, out, count = -(-n // bucket), [min(top, -(-n // bucket))], min(top, -(-n // bucket))
-    for left in range(int(np.ceil(np.log(max(1, lowest / count)) / np.log(most))), 0, -1):
-        out.append(max(2, round((lowest / count) ** (1 / left))))
-        count *= out[-1]
+    lowest = -(-n // bucket)  # how many nodes hold leaves, rounded up
+    out = [min(top, lowest)]
+    between = int(np.ceil(np.log(lowest / out[0]) / np.log(most)))
+    for left in range(between, 0, -1): out.append(max(2, round((lowest / np.prod(out)) ** (1 / left))))
     return out
 
 # %% ../nbs/20_tree.ipynb #d4d519b2
@@ -182,10 +181,12 @@ def divide(points, fan, rng, bar):
             bar.update(len(some))
         levels.append(new)
         group = new
-    levels, parents = levels[::-1], [levels[-1]]
+    levels = levels[::-1]  # the lowest first
+    parents = [levels[0]]
     for low, high in zip(levels, levels[1:]):
-        parents.append(np.empty(low.max() + 1, np.int64))
-        parents[-1][low] = high
+        up = np.empty(low.max() + 1, np.int64)
+        up[low] = high
+        parents.append(up)
     return parents
 
 # %% ../nbs/20_tree.ipynb #48ec0afb
@@ -334,6 +335,7 @@ def choose_again(points, sizes, parents, level, wanted=16, slack=1.3):
     means, up = level_means(points, sizes, parents), parents[level]
     first, above = len(means[level + 1]), flat(parents[level + 1:])
     found, near = candidates(child_table(above, first), first, with_half(np.concatenate(means[level + 1:])), means[level], wanted)
+    near -= (means[level] ** 2).sum(1, keepdims=True) / 2  # now minus half the squared distance, which a parent can compare too
     parents[level] = matched(found, near, up, first, int(np.ceil(len(up) / first * slack)))
     for i in range(level, len(parents)):
         kept, parents[i] = np.unique(parents[i], return_inverse=True)
@@ -366,7 +368,7 @@ RULES = 'original', 'checked', 'tagged', 'balanced'
 
 # %% ../nbs/20_tree.ipynb #9560c8da
 class MergeTree:
-    "A tree of codes, merged bottom up."
+    "A tree of codes, by one of four rules."
     def __init__(self,
         rule: str = 'balanced',  # str, 'original', 'checked', 'tagged' or 'balanced'
         *,
@@ -410,6 +412,7 @@ def check_codes(codes, sizes):
         raise InputError(f'sizes are {np.asarray(sizes).dtype} of shape {np.shape(sizes)}: wanted ({len(codes)},) whole numbers from 1 on, one for each code')
 
 def check_tags(tree, codes, tags):
+    "Raise `InputError` for tags that do not fit."
     if tree.rule == 'tagged' and tags is None: raise InputError("the rule 'tagged' wants tags: one for each code, None where there is none")
     if tags is not None and len(tags) != len(codes): raise InputError(f'there are {len(tags)} tags for {len(codes)} codes: wanted one each')
 
@@ -428,7 +431,7 @@ def fit(self: MergeTree,
     tags=None,  # n str or None, wanted by 'tagged', used by 'balanced' too
     sizes=None,  # (n,) int, how many pictures each code stands for, or None for one each
 ) -> MergeTree:  # self, with children_, parent_, feature_, size_, height_, leaf_, count_, n_leaves_
-    "Merge the codes; raises `InputError` for codes or options that cannot make a tree."
+    "Build the tree; raises `InputError` for codes or options that cannot make one."
     check_options(self)
     check_codes(codes, sizes)
     check_tags(self, codes, tags)
@@ -471,10 +474,10 @@ def text(self: MergeTree,
 ) -> str:  # one line a node
     "The top of the tree as indented text."
     lines, waiting = [], [(len(self.size_) - 1, 0)]
-    share = None if labels is None else purity(self, labels)
+    names, shares = (None, None) if labels is None else purity(self, labels)
     while waiting:
         node, level = waiting.pop()
-        name = '' if share is None else f', {share[0][node]} {share[1][node]:.0%}'
+        name = '' if names is None else f', {names[node]} {shares[node]:.0%}'
         kind = 'leaf' if node < self.n_leaves_ else f'height {self.height_[node]}'
         lines.append(f'{"  " * level}{node}: {kind}, size {self.size_[node]}{name}')
         if node >= self.n_leaves_ and level < depth:
@@ -566,7 +569,7 @@ def colours(ax, names, share):
 @patch
 def summary(self: MergeTree,
     labels=None,  # n str or None: adds purities
-) -> dict:  # leaves, nodes, height, mean_depth, branching, and purity of the nodes at each height
+) -> dict:  # leaves, nodes, height, mean_depth, branching, and purity of the nodes at heights 1 to 6
     "What the tree looks like, in numbers."
     depth = np.zeros(len(self.size_), int)
     for i, row in reversed(list(upward(self))): depth[row] = depth[i] + 1
@@ -711,7 +714,7 @@ def score(self: MergeTree,
     check_codes(queries, None)
     if 8 * queries.shape[1] != bits: raise InputError(f'the queries have {8 * queries.shape[1]} bits: wanted {bits}, as the tree has')
     near = candidates(self.children_, self.n_leaves_, self.vectors().astype(np.float32), signs(queries), 1, nodes)[1][:, 0]
-    return float((.75 + near / (2 * bits)).mean())  # near is d / 2 - 2 H
+    return float((1 - (bits / 4 - near / 2) / bits).mean())  # a leaf's score is d / 2 - 2 H
 
 # %% ../nbs/20_tree.ipynb #b7c13ccf
 @patch
