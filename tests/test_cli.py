@@ -22,7 +22,7 @@ from tree_privacy.measures import hamming
 from tree_privacy.roles import OwnerKey, save_key
 
 COMMAND = Path(sys.executable).with_name('tree-privacy')
-COMMANDS = ['demo', 'inspect', 'evaluate', 'encode', 'index', 'add', 'remove', 'grant', 'search', 'fetch', 'ask', 'answer', 'read']
+COMMANDS = ['demo', 'inspect', 'evaluate', 'encode', 'index', 'add', 'remove', 'grant', 'rotate', 'search', 'fetch', 'ask', 'answer', 'read']
 ROW = {'categories', 'n', 'rule', 'nodes', 'seed', 'queries', 'accuracy', 'recall_10', 'visits', 'height', 'seconds'}
 QUICK = ['--bits', 32, '--size', 32]
 SUMMARY = {'categories', 'rule', 'nodes', 'accuracy', 'recall_10', 'visits', 'accuracy_minus_exhaustive'}
@@ -193,6 +193,57 @@ def test_evaluate_and_its_cache(world, tmp_path):
     again = printed(*asked, TREE_PRIVACY_CACHE=str(tmp_path / 'cache'))
     assert len(stored) == 18 and cached == {p: p.stat().st_mtime_ns for p in (tmp_path / 'cache').iterdir()}
     assert [r['accuracy'] for r in again['rows']] == [r['accuracy'] for r in found['rows']]
+
+
+def test_evaluate_tunes_on_other_categories(world, tmp_path):
+    "With --tune the thresholds come from some categories and the figures from the others; the table then has the claims."
+    album(tmp_path / 'train', 60, 'abcdef'), album(tmp_path / 'test', 18, 'abcdef')
+    asked = ['evaluate', tmp_path / 'train', tmp_path / 'test', '--size', 32, '--bits', 16, '--nodes', '1,3', '--categories', '2,4,9', '--seeds', '0,1', '--tune', 2, '--each', 5]
+    found = printed(*asked)
+    assert set(found['tuned']) == {'original', 'checked'} and {'threshold', 'branching'} <= set(found['tuned']['original']) & set(found['tuned']['checked'])
+    assert {(r['categories'], r['n'], r['queries']) for r in found['rows']} == {(2, 10, 6), (4, 20, 12)}
+    text = tree_privacy(*asked).stdout
+    assert 'tuned on other categories' in text and 'checked - original' in text
+    given = printed(*asked[:-4], '--threshold', .7, '--low-threshold', .6, '--max-height-gap', 2, '--step', .05, '--branching', 2)
+    assert given['tuned'] == {} and {r['n'] for r in given['rows']} == {20, 40}
+
+
+def test_a_key_with_a_passphrase(copy):
+    "The file opens with the passphrase alone, from the environment here; what it grants can have another."
+    right, wrong = dict(TREE_PRIVACY_PASSPHRASE='correct horse'), dict(TREE_PRIVACY_PASSPHRASE='battery')
+    at = ['--index', copy / 'new', '--key', copy / 'locked.key']
+    tree_privacy('index', copy / 'photos', *at, *QUICK, '--passphrase', **right)
+    assert set(json.loads((copy / 'locked.key').read_text())) == {'tree_privacy', 'format', 'role', 'scrypt', 'box', 'checksum'}
+    assert stat.S_IMODE((copy / 'locked.key').stat().st_mode) == 0o600
+    assert printed('search', copy / 'photos/a/03.png', *at, '--k', 1, **right)['results'][0]['photo'] == 'a/03.png'
+    assert 'does not open' in tree_privacy('search', copy / 'photos/a/03.png', *at, code=2, **wrong).stderr
+    assert 'TREE_PRIVACY_PASSPHRASE' in tree_privacy('search', copy / 'photos/a/03.png', *at, code=2).stderr
+    tree_privacy('grant', '--key', copy / 'locked.key', '--out', copy / 'friend.key', **right)
+    assert printed('search', copy / 'photos/a/03.png', '--index', copy / 'new', '--key', copy / 'friend.key', '--k', 1)['results'][0]['photo'] == 'a/03.png'
+    assert 'is empty' in tree_privacy('index', copy / 'photos', '--index', copy / 'other', '--key', copy / 'other.key', *QUICK, '--passphrase', code=2, TREE_PRIVACY_PASSPHRASE='').stderr
+    assert not (copy / 'other').exists() and not (copy / 'other.key').exists()
+
+
+@pytest.mark.parametrize('photos', ['thumbs', 'full', 'none'])
+def test_a_new_lock(copy, photos):
+    "Under a new key everything is found and fetched as before, no byte of the old index is left, and the old key opens nothing."
+    at = ['--index', copy / 'new', '--key', copy / 'old.key']
+    tree_privacy('index', copy / 'photos', *at, *QUICK, '--photos', photos)
+    tree_privacy('grant', '--key', copy / 'old.key', '--out', copy / 'friend.key')
+    old, before = {p.read_bytes() for p in (copy / 'new').rglob('*') if p.is_file() and p.stat().st_size}, printed('search', copy / 'photos/a/03.png', *at, '--k', 24)
+    tree_privacy('rotate', *at, '--new-key', copy / 'next.key')
+    assert not old & {p.read_bytes() for p in (copy / 'new').rglob('*') if p.is_file()}
+    for key in ('old.key', 'friend.key'):
+        assert 'is not the key of this index' in tree_privacy('search', copy / 'photos/a/03.png', '--index', copy / 'new', '--key', copy / key, code=2).stderr
+    at = ['--index', copy / 'new', '--key', copy / 'next.key']
+    after = printed('search', copy / 'photos/a/03.png', *at, '--k', 24)
+    assert {(r['photo'], r['distance']) for r in after['results']} == {(r['photo'], r['distance']) for r in before['results']}
+    assert 'every file is as the manifest says' in tree_privacy('inspect', copy / 'new', '--verify', '--key', copy / 'next.key').stdout
+    if photos != 'none':
+        path = tree_privacy('fetch', after['results'][0]['id'], *at, '--out', copy / 'found').stdout.splitlines()[0]
+        if photos == 'full': assert Path(path).read_bytes() == (copy / 'photos/a/03.png').read_bytes()
+    assert 'not overwritten' in tree_privacy('rotate', *at, '--new-key', copy / 'old.key', code=2).stderr
+    assert 'which the cloud gets' in tree_privacy('rotate', *at, '--new-key', copy / 'new/x.key', code=2).stderr
 
 
 # Codes in a file, hash layers, and the cache

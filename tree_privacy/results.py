@@ -14,7 +14,7 @@ import numpy as np
 
 from .data import progress
 from .measures import bootstrap, signs
-from .retrieval import experiment, fitters
+from .retrieval import compare, experiment, fitters
 from .tree import MergeTree, describe, split
 
 # %% ../nbs/90_results.ipynb #ad765629
@@ -73,16 +73,16 @@ def draws(
 # %% ../nbs/90_results.ipynb #3fef7313
 def tune(
     rule: str,  # str, 'original', 'checked' or 'tagged'
-    some: list,  # draws of categories that are used for nothing else
+    some: list,  # draws, as from `draws`, of categories that are used for nothing else
     nodes=(1, 3),  # numbers of nodes whose accuracies are averaged
     candidates=None,  # list of dict, options of MergeTree, or None for those above
 ) -> list:  # one dict a candidate, the most accurate first: options of MergeTree, accuracy, visits at the first number of nodes as a share of n
     "Try all candidates."
     tried = []
     for options in progress(CANDIDATES[rule] if candidates is None else candidates, f'tuning the {rule} rule'):
-        rows = [r for r in experiment(some, fitters([rule], **options), nodes=nodes)['rows'] if r['rule'] == rule]
-        tried.append(dict(options=options, accuracy=float(np.mean([r['accuracy'] for r in rows])),
-                          visits=float(np.mean([r['visits'] / r['n'] for r in rows if r['nodes'] == nodes[0]]))))
+        rows = [(len(codes), r) for _, _, codes, *rest in some for r in compare(codes, *rest, fitters([rule], **options), nodes)[1:]]
+        tried.append(dict(options=options, accuracy=float(np.mean([r['accuracy'].mean() for _, r in rows])),
+                          visits=float(np.mean([r['visits'].mean() / n for n, r in rows if r['nodes'] == nodes[0]]))))
     return sorted(tried, key=lambda t: -t['accuracy'])
 
 # %% ../nbs/90_results.ipynb #a3df8167

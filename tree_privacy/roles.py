@@ -481,16 +481,15 @@ def seal_photos(
     part,  # path of the new generation
     sealer: Sealer,  # of the index
     version: int,  # int, version of the index
-    images: Images,  # n photographs
+    read,  # function of 0 ... n - 1 that gives the bytes of a photograph's file
     ids: np.ndarray,  # (n,) int
-    kind: str,  # str, 'thumbs' or 'full'
-    size: int,  # int, bytes that thumbnails are padded to
+    size: int | None,  # int, bytes that all are padded to, or None for steps of one eighth
 ):
     "Write the packs of some photographs."
     order, boxes, numbers = np.argsort(ids), [], []
     def one(i):
-        data = photo_bytes(images, i, kind, size)
-        return sealer.seal('photo', int(ids[i]), version, data, stepped(len(data)) if kind == 'full' else size)
+        data = read(i)
+        return sealer.seal('photo', int(ids[i]), version, data, size or stepped(len(data)))
     with ThreadPoolExecutor(2) as pool:
         for block in progress(np.array_split(order, -(-len(order) // 64)), 'sealing photographs'):
             boxes += pool.map(one, block)
@@ -574,8 +573,8 @@ def blaming_changes(images):
         raise
 
 # %% ../nbs/50_roles.ipynb #7e064043
-def write_index(key, folder, base, old, about, ids, codes, names, encoder, images=None, new_ids=(), gone=(), form='split'):
-    "Write a version in the place of the generation `base`: all records anew, packs of `old` without `gone`, and packs with `images`."
+def write_index(key, folder, base, old, about, ids, codes, names, encoder, images=None, new_ids=(), gone=(), form='split', read=None):
+    "Write a version in the place of the generation `base`: all records anew, packs of `old` without `gone`, and packs with `images`, or with what `read` gives."
     tags = [n.split('/')[0] if '/' in n else None for n in names] if about['rule'] == 'tagged' else None
     tree = MergeTree(about['rule']).fit(codes, tags)
     tree = tree.renumbered(node_order(tree))
@@ -589,8 +588,8 @@ def write_index(key, folder, base, old, about, ids, codes, names, encoder, image
         box = sealer.seal('encoder', 0, about['version'], encoder, power_of_two(len(encoder), 4096))
         write_synced(part / 'encoder.safetensors', save(dict(box=np.frombuffer(box, np.uint8))))
         if old: known.update(keep_packs(part, folder, old, gone))
-        if images is not None and about['photos'] != 'none':
-            seal_photos(part, sealer, about['version'], images, new_ids, about['photos'], about['photo_size'])
+        if images is not None: read = lambda i: photo_bytes(images, i, about['photos'], about['photo_size'])
+        if read and about['photos'] != 'none': seal_photos(part, sealer, about['version'], read, new_ids, about['photo_size'])
         if images is not None: images.check()  # an error here leaves the index as it was
     return SimpleNamespace(tree=tree, ids=ids)
 
@@ -663,7 +662,33 @@ def _next_version(self: Owner, manifest, **changes):
     "What goes on from one version to the next."
     return {k: manifest[k] for k in ('index', 'next_id', 'rule', 'photos', 'photo_size')} | dict(version=manifest['version'] + 1) | changes
 
-# %% ../nbs/50_roles.ipynb #3e415f49
+# %% ../nbs/50_roles.ipynb #3ee4bc57
+def opener_of_photos(folder, manifest, sealer, ids):
+    "A function of 0 ... n - 1 that opens the sealed photograph with the id ids[i]"
+    where = {}
+    for name in (n for n in manifest['files'] if n.startswith('photos-')):
+        pack = open_file(folder, manifest, name)
+        where |= {int(i): (pack, k) for k, i in enumerate(pack['ids'])}
+    def read(i):
+        pack, k = where[int(ids[i])]
+        return sealer.open('photo', int(ids[i]), int(pack['version'][0]), pack['boxes'][pack['start'][k]:pack['start'][k + 1]])
+    return read
+
+# %% ../nbs/50_roles.ipynb #74a5701e
+@patch
+def rotate(self: Owner,
+    folder,  # path of an index
+    new: OwnerKey,  # another key
+):
+    "Lock an index anew under another key; on an error it stays as it was."
+    if new.secret == self.key.secret: raise InputError('this is the same key: make another one')
+    now = self.open(folder)
+    m, ids = now.manifest, shuffled(len(now.ids))
+    about = dict(self._next_version(m), index=os.urandom(8).hex(), version=1, next_id=len(ids))
+    read = opener_of_photos(folder, m, now.sealer, now.ids)
+    write_index(new, folder, m['generation'], None, about, ids, now.codes, now.names, now.encoder, new_ids=ids, form=m['form'], read=read)
+
+# %% ../nbs/50_roles.ipynb #effd2653
 class Cloud:
     "Answers messages from an index that it cannot read."
     def __init__(self,
@@ -689,7 +714,7 @@ class Cloud:
         if kind != 'hello' and m.header.get('index') != self.manifest['index']: raise InputError('this request is for another index')
         return {'hello': self._hello, 'search': self._search, 'fetch': self._fetch}[kind](m)
 
-# %% ../nbs/50_roles.ipynb #b9beef3a
+# %% ../nbs/50_roles.ipynb #08cd4791
 def open_all(folder):
     "The manifest of an index, and its files as mapped arrays, all of one generation."
     while True:
@@ -699,7 +724,7 @@ def open_all(folder):
         except InputError:
             if read_manifest(folder)['generation'] == manifest['generation']: raise
 
-# %% ../nbs/50_roles.ipynb #777834fc
+# %% ../nbs/50_roles.ipynb #c41a3368
 def check_arrays(m, files, folder):
     "Raise `InputError` unless the arrays fit one another and the manifest."
     packs = [f for name, f in files.items() if name.startswith('photos-')]
@@ -715,7 +740,7 @@ def check_arrays(m, files, folder):
     except (KeyError, TypeError, IndexError): good = False
     if not good: raise InputError(f'the arrays in {folder} do not fit one another: fetch the index again')
 
-# %% ../nbs/50_roles.ipynb #ee19f143
+# %% ../nbs/50_roles.ipynb #a20ada73
 @patch
 def _find(self: Cloud, trapdoor, k, nodes, fill):
     "The walk of the retrieval chapter, on ciphertexts."
@@ -739,7 +764,7 @@ def _search(self: Cloud, m):
                   records=self.records[np.searchsorted(self.ids, ids)], token=m.arrays['token'])
     return message('found', dict(index=self.manifest['index'], k=k, nodes=nodes, fill=fill, visits=found.visits, ms=round(1000 * (time.perf_counter() - start), 3)), arrays)
 
-# %% ../nbs/50_roles.ipynb #bc84b70e
+# %% ../nbs/50_roles.ipynb #a054a083
 @patch
 def _hello(self: Cloud, m):
     "What a user needs to begin: the manifest and the sealed encoder."
@@ -766,7 +791,7 @@ def _box(self: Cloud, number):
             return pack['boxes'][pack['start'][at]:pack['start'][at + 1]], int(pack['version'][0])
     return np.zeros(0, np.uint8), 0
 
-# %% ../nbs/50_roles.ipynb #981b04a5
+# %% ../nbs/50_roles.ipynb #ffa7c2b7
 class Session:
     "A question on its way: while there is a request, send it and hand the reply to `receive`; then there is a result."
     def __init__(self,
@@ -788,7 +813,7 @@ class Session:
         self.result, self.request = result, None
         self.visits, self.cloud_ms = m.header.get('visits'), m.header.get('ms')
 
-# %% ../nbs/50_roles.ipynb #570e628d
+# %% ../nbs/50_roles.ipynb #47d8b2df
 class User:
     "Asks questions with a granted key."
     def __init__(self,
@@ -813,19 +838,19 @@ class User:
 
     def __repr__(self): return f'User({self.key.id}, index {self.manifest["index"]}, version {self.manifest["version"]})'
 
-# %% ../nbs/50_roles.ipynb #305f5e3c
+# %% ../nbs/50_roles.ipynb #fea362b5
 def hello() -> bytes:  # a message
     "The first message of every conversation."
     return message('hello', {})
 
-# %% ../nbs/50_roles.ipynb #ba00a534
+# %% ../nbs/50_roles.ipynb #a5e83e50
 @patch
 def encoder(self: User) -> object:  # a fitted codes.Encoder
     "The encoder, opened with the key: turns photographs into codes of this index."
     from tree_privacy.codes import load_encoder
     return load_encoder(self.sealer.open('encoder', 0, self.manifest['version'], self.sealed_encoder))
 
-# %% ../nbs/50_roles.ipynb #350f4d03
+# %% ../nbs/50_roles.ipynb #d0a028c5
 @patch
 def query(self: User,
     code: np.ndarray,  # (d // 8,) uint8, a packed code
@@ -846,7 +871,7 @@ def query(self: User,
                       dict(trapdoor=trapdoor, token=np.frombuffer(token, np.uint8)))
     return Session(request, token, lambda reply: read_found(self.key, reply)[0])
 
-# %% ../nbs/50_roles.ipynb #e4df9e4e
+# %% ../nbs/50_roles.ipynb #7e5fc86d
 def token_bytes(number, version, box): return bytes.fromhex(number) + struct.pack('<Q', version) + box
 
 def open_token(sealer, token):
@@ -855,7 +880,7 @@ def open_token(sealer, token):
     version = struct.unpack('<Q', token[8:16])[0]
     return json.loads(sealer.open('token', token[:8].hex(), version, token[16:])), version
 
-# %% ../nbs/50_roles.ipynb #092ec623
+# %% ../nbs/50_roles.ipynb #c6ed0997
 def read_found(
     key: UserKey,  # that asked
     reply: SimpleNamespace,  # from `read_message`
@@ -879,7 +904,7 @@ def read_found(
     results = [SimpleNamespace(id=int(ids[i]), name=opened[i][1], distance=int(true[i])) for i in order]
     return results, text_of(bytes.fromhex(told['note'])), version
 
-# %% ../nbs/50_roles.ipynb #c13f1687
+# %% ../nbs/50_roles.ipynb #59e03dc9
 @patch
 def fetch(self: User,
     ids,  # ids from results
@@ -901,7 +926,7 @@ def fetch(self: User,
         return opened
     return Session(request, token, read)
 
-# %% ../nbs/50_roles.ipynb #abde606e
+# %% ../nbs/50_roles.ipynb #d93e21f7
 LEAKS = {'random-matrix': [
     ('your photographs, file names, labels, encoder', 'hidden: sealed with AES-256-GCM'),
     ('labels, under the rule `tagged`', 'partly seen: photographs of one folder lie in one subtree; only the name of the folder is hidden'),
