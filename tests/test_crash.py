@@ -135,6 +135,27 @@ def test_death_before_every_step(job, before, tmp_path):
     assert seen.count('within') >= 10 and seen[-1] == 'after' and len(seen) > 15, seen
 
 
+def test_death_at_every_step_of_a_new_lock(before, tmp_path):
+    "Die before any step of rotating: the index is whole, with all photographs, under the old key or under the new one; then it can be rotated again."
+    old, new, seen = before[1], OwnerKey.generate(), []
+    for step in range(1, 200):
+        folder = prepared(before, True, tmp_path / 'index')
+        def dying():
+            die_at(step)
+            Owner(old).rotate(folder, new)
+        code = ended(child(dying))
+        assert code in (0, KILLED)
+        now = next(key for key in (old, new) if key.id == roles.read_manifest(folder)['key'])
+        seen.append((now is new, bool(rubbish(folder))))
+        assert whole(folder, now) == OLD
+        other = old if now is new else new
+        Owner(now).rotate(folder, other)
+        assert whole(folder, other) == OLD and not rubbish(folder)
+        if code == 0: break
+    else: pytest.fail('the writing never ended')
+    assert seen[0] == (False, False) and seen[-1] == (True, False) and sum(left for _, left in seen) >= 10, seen
+
+
 def killed(work, folder, key, delay):
     "Run a job in a fork, kill it so many seconds after its writing began; returns how long it wrote if it got through."
     begun, tell = os.pipe()

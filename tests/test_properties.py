@@ -5,6 +5,7 @@ import itertools
 import warnings
 from types import SimpleNamespace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings, strategies as st
@@ -202,6 +203,35 @@ def test_score(c, rule, branching, nodes):
     found = PlainIndex(tree).search(queries, k=1, nodes=nodes, fill=False)
     assert tree.score(queries, nodes) == pytest.approx((1 - found.distances[:, 0] / bits).mean(), abs=1e-6)
     assert tree.score(queries, tree.n_leaves_) == pytest.approx((1 - hamming(queries, c.codes).min(1) / bits).mean(), abs=1e-6)
+
+
+@pytest.mark.parametrize('rule', RULES)
+@pytest.mark.parametrize('n, kinds', [(1, 1), (2, 1), (2, 2), (3, 2), (100_000, 1), (100_000, 2)])
+def test_collections_with_few_different_codes(rule, n, kinds):
+    "One leaf, two leaves, a hundred thousand equal codes: a tree that finds them all."
+    codes = np.zeros((n, 8), np.uint8)
+    codes[:kinds - 1] = 255
+    tree = MergeTree(rule).fit(codes, ['x'] * n)
+    check_shape(tree)
+    assert tree.n_leaves_ == kinds and tree.size_[-1] == n and len(tree.children_) == kinds - 1
+    found = PlainIndex(tree).search(codes[-1], 10)
+    assert len(found.ids) == min(10, n) and found.distances[0] == 0 and (np.diff(found.ids[found.distances == 0]) > 0).all()
+    assert tree.score(codes[:3]) == 1 and tree.summary()['leaves'] == kinds and tree.text()
+    plt.close(tree.plot(radial=True).figure)
+
+
+@pytest.mark.slow
+def test_a_million_equal_codes():
+    "They share one leaf."
+    tree = MergeTree().fit(np.full((1_000_000, 8), 7, np.uint8))
+    assert tree.n_leaves_ == 1 and tree.size_.tolist() == [1_000_000] and (tree.leaf_ == 0).all()
+
+
+@pytest.mark.parametrize('rule', ['tagged', 'balanced'])
+def test_tags_of_the_wrong_length(rule):
+    "As many tags as codes, or a refusal that counts both."
+    for m in (0, 4, 6):
+        with pytest.raises(InputError, match=f'there are {m} tags for 5 codes'): MergeTree(rule).fit(np.zeros((5, 2), np.uint8), ['x'] * m)
 
 
 def test_growing_refuses():
