@@ -180,6 +180,43 @@ def test_growing_and_shrinking(c, rule, branching, data):
             assert (tree.height_[tree.parent_[:-1]] == tree.height_[:-1] + 1).all()
 
 
+@pytest.mark.parametrize('step', ['describe', 'child_table', 'regrow', 'split', 'codes_of'])
+@pytest.mark.parametrize('call', ['fit', 'insert', 'remove', 'refresh'])
+def test_a_change_is_whole_or_none(call, step, monkeypatch):
+    "Where something fails half way, the tree is as it was, array by array."
+    rng = np.random.default_rng(0)
+    codes, more = rng.integers(0, 256, (60, 4), dtype=np.uint8), rng.integers(0, 256, (200, 4), dtype=np.uint8)
+    tree = MergeTree(shape=(4, 4, 4)).fit(codes)
+    before = {name: np.copy(v) for name, v in vars(tree).items() if name.endswith('_')}
+    def broken(*args, **more): raise MemoryError(step)
+    monkeypatch.setattr(f'tree_privacy.tree.{step}', broken)
+    try: dict(fit=lambda: tree.fit(more), insert=lambda: tree.insert(more), remove=lambda: tree.remove([3]), refresh=tree.refresh)[call]()
+    except MemoryError:
+        for name, v in before.items(): assert (getattr(tree, name) == v).all(), name
+    else: assert (call, step) in {('fit', 'regrow'), ('fit', 'codes_of'), ('remove', 'split'), ('refresh', 'split')}, 'this step is part of it, and nothing failed'
+
+
+@pytest.mark.parametrize('options', [dict(threshold=np.nan), dict(threshold='x'), dict(low_threshold=np.nan), dict(step=np.nan), dict(step=1e-12), dict(step=np.inf), dict(max_height_gap=1.5),
+                                     dict(shape=(16, 5)), dict(shape=(16, 5, 1.5)), dict(shape=None), dict(spread=np.nan), dict(seed=-1), dict(seed=None), dict(seed=1.5), dict(branching=8.5), dict(tag_weight=-1)])
+def test_options_that_cannot_be(options):
+    "Refused by name, before any work; a tree whose options were spoilt after fitting can be mended and goes on."
+    codes = np.random.default_rng(0).integers(0, 256, (30, 4), dtype=np.uint8)
+    name, = options
+    with pytest.raises(InputError, match=name): MergeTree(**options).fit(codes)
+    tree = MergeTree().fit(codes)
+    good = getattr(tree, name)
+    setattr(tree, name, options[name])
+    with pytest.raises(InputError, match=name): tree.insert(codes[:1] ^ 1)
+    setattr(tree, name, good)
+    assert tree.insert(codes[:1] ^ 1).size_[-1] == 31
+
+
+@pytest.mark.parametrize('tags', [['x', 1], ['x', ['y']], ['x', np.nan], 'xy', {'a': 1}, 3, iter('ab')])
+def test_tags_that_are_no_words(tags):
+    "A tag is a word or None."
+    with pytest.raises(InputError, match='tag'): MergeTree().fit(np.arange(8, dtype=np.uint8).reshape(2, 4), tags)
+
+
 @few(30)
 @given(collections(), rules, branchings)
 def test_sizes_are_copies(c, rule, branching):

@@ -188,9 +188,11 @@ def bootstrap(
     seed: int = 0,  # int, the same seed gives the same redraws, so that differences can be paired
     times: int = 1000,  # int, redraws
 ) -> dict:  # mean, low and high: float, the mean of the draws' means and its middle 95 %
-    "A mean with its interval over draws and queries."
+    "A mean with its interval over draws and queries; raises `InputError` where there are no values."
+    if not len(values): raise InputError('there are no values: wanted one or more')
     values, rng = [np.asarray(v, float) for v in (values if np.ndim(values[0]) else [values])], np.random.default_rng(seed)
     lengths, means = {len(v) for v in values}, np.empty(times)
+    if not min(lengths): raise InputError('a draw has no values: wanted one or more in each')
     for i in range(times):
         some = [values[j] for j in rng.integers(0, len(values), len(values))]
         if len(lengths) == 1: means[i] = np.stack(some)[:, rng.integers(0, len(some[0]), len(some[0]))].mean()

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .data import progress
+from .data import InputError, progress
 from .measures import bootstrap, signs
 from .retrieval import compare, experiment, fitters
-from .tree import MergeTree, describe, split
+from .tree import MergeTree, check_codes, describe, split, whole
 
 # %% ../nbs/90_results.ipynb #ad765629
 def kmeans_tree(
@@ -24,8 +24,10 @@ def kmeans_tree(
     seed: int = 0,  # int, the same seed gives the same tree
     spread: float = 0.,  # float 0 ... 1, as for MergeTree
 ) -> MergeTree:  # fitted; its rule is called 'k-means'
-    "Hierarchical k-means on codes, as a tree that can be searched like the others."
+    "Hierarchical k-means on codes, as a tree that can be searched like the others; raises `InputError` for what cannot make one."
+    if not whole(k, 2, 256): raise InputError(f'k is {k!r}: wanted a whole number from 2 to 256')
     tree, rng, below = MergeTree('checked', spread=spread), np.random.default_rng(seed), []
+    check_codes(codes, None)
     unique, leaf, count = np.unique(codes, axis=0, return_inverse=True, return_counts=True)
     points = signs(unique)
     def grow(some):
@@ -34,7 +36,7 @@ def kmeans_tree(
         below.append([grow(some[which == g]) for g in range(which.max() + 1)])
         return len(points) + len(below) - 1
     grow(np.arange(len(points)))
-    tree.rule, tree.leaf_, tree.n_leaves_ = 'k-means', leaf.ravel(), len(points)
+    tree.rule, tree.leaf_, tree.n_leaves_, tree.count_ = 'k-means', leaf.ravel(), len(points), np.ones(len(codes), np.int64)
     tree.children_ = np.array([row + [-1] * (k - len(row)) for row in below], np.int32).reshape(-1, k)
     describe(tree, points, count)
     return tree
@@ -57,10 +59,11 @@ def draws(
     held: int = 0,  # int, categories that are kept apart for tuning, the same for all seeds
     tuning: bool = False,  # bool, draw from those kept apart
 ) -> Iterator:  # of (number of categories, seed, codes, labels, queries, query_labels), as `experiment` takes them
-    "Draw categories and pictures."
+    "Draw categories and pictures; raises `InputError` where there are none to draw."
     labels, asked_labels = np.asarray(labels), np.asarray(asked_labels)
     kinds = np.random.default_rng(0).permutation(np.intersect1d(labels, asked_labels))
     kinds = kinds[:held] if tuning else kinds[held:]
+    if not len(kinds) or min(categories) < 1: raise InputError(f'there are {len(kinds)} categories to draw {min(categories)} from: wanted 1 or more')
     for seed in seeds:
         codes, queries = coded(seed)
         for c in categories:

@@ -102,7 +102,8 @@ def measure(
     query_labels,  # m str
     near: np.ndarray,  # (m, 2) int, from `radius` with k = 10
 ) -> dict:  # accuracy, recall_10 and visits, each (m,) float: one value a query
-    "Put every query to a search."
+    "Put every query to a search; raises `InputError` where there are not as many labels."
+    if not len(queries) == len(query_labels) == len(near): raise InputError(f'there are {len(queries)} queries, {len(query_labels)} labels and {len(near)} rows of `near`: wanted as many of each')
     found, k = search(queries), min(10, len(labels))
     return dict(accuracy=(np.asarray(labels)[found.ids[:, 0]] == query_labels).astype(float),
                 recall_10=np.array([recall(h[h >= 0], r, k) for h, r in zip(found.distances, near)]),

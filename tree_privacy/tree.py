@@ -7,8 +7,9 @@ Docs: https://tree-privacy.github.io/tree_privacy/tree.html.md"""
 # %% auto #0
 __all__ = ['RULES', 'GRID', 'similarity', 'widen', 'MergeTree', 'purity']
 
-# %% ../nbs/20_tree.ipynb #d7834d87
+# %% ../nbs/20_tree.ipynb #aebce53a
 import copy
+import functools
 import os
 from concurrent.futures import ThreadPoolExecutor
 
@@ -382,8 +383,7 @@ class MergeTree:
         spread: float | None = None,  # float 0 ... 1, how much a search shuns nodes whose leaves lie far apart; None for .4 with 'balanced' and 0 with others
         seed: int = 0,  # int, the same seed gives the same tree ('balanced')
     ):
-        self.rule, self.threshold, self.max_height_gap = rule, threshold, max_height_gap
-        self.low_threshold = max(0, threshold - .05) if low_threshold is None else low_threshold
+        self.rule, self.threshold, self.low_threshold, self.max_height_gap = rule, threshold, low_threshold, max_height_gap
         self.step, self.branching, self.tag_weight, self.shape, self.seed = step, branching, tag_weight, shape, seed
         self.spread = (.4 if rule == 'balanced' else 0.) if spread is None else spread
 
@@ -391,32 +391,60 @@ class MergeTree:
         fitted = f'{self.n_leaves_} leaves, height {self.height_[-1]}' if hasattr(self, 'height_') else 'not fitted'
         return f'MergeTree({self.rule!r}, {fitted})'
 
-# %% ../nbs/20_tree.ipynb #175fa41f
+# %% ../nbs/20_tree.ipynb #ad954cae
+def all_or_nothing(method):
+    "A method that changes its object wholly or not at all"
+    @functools.wraps(method)
+    def changed(self, *args, **more):
+        tree = copy.copy(self)
+        method(tree, *args, **more)
+        vars(self).update(vars(tree))
+        return self
+    return changed
+
+# %% ../nbs/20_tree.ipynb #411d1172
+def number(v, low, high): return isinstance(v, (int, float, np.integer, np.floating)) and not isinstance(v, bool) and low <= v <= high
+def whole(v, low, high): return isinstance(v, (int, np.integer)) and number(v, low, high)
+def lower(tree): return max(0, tree.threshold - .05) if tree.low_threshold is None else tree.low_threshold
+
 def check_options(tree):
     "Raise `InputError` for options that cannot make a tree."
     if tree.rule not in RULES: raise InputError(f'rule is {tree.rule!r}: wanted one of {", ".join(RULES)}')
-    if not 0 <= tree.low_threshold <= tree.threshold <= 1:
+    if not number(tree.threshold, 0, 1) or not number(lower(tree), 0, tree.threshold):
         raise InputError(f'thresholds are {tree.threshold} and {tree.low_threshold}: wanted 1 >= threshold >= low_threshold >= 0')
-    if tree.max_height_gap < 0 or tree.step <= 0:
-        raise InputError(f'max_height_gap is {tree.max_height_gap} and step {tree.step}: wanted 0 or more, and more than 0')
-    if tree.branching not in (2, 4, 8, 16): raise InputError(f'branching is {tree.branching}: wanted 2, 4, 8 or 16')
-    if len(tree.shape) != 3 or min(tree.shape) < 2: raise InputError(f'shape is {tree.shape}: wanted three numbers from 2 on: children of the root, of other nodes, of lowest nodes')
-    if not 0 <= tree.spread <= 1: raise InputError(f'spread is {tree.spread}: wanted 0 to 1')
+    if not whole(tree.max_height_gap, 0, 2 ** 30) or not number(tree.step, 1e-4, 1):
+        raise InputError(f'max_height_gap is {tree.max_height_gap} and step {tree.step}: wanted a whole number from 0 on, and .0001 to 1')
+    if not whole(tree.branching, 2, 16) or tree.branching not in (2, 4, 8, 16): raise InputError(f'branching is {tree.branching}: wanted 2, 4, 8 or 16')
+    if not isinstance(tree.shape, (tuple, list)) or len(tree.shape) != 3 or not all(whole(v, 2, 2 ** 20) for v in tree.shape):
+        raise InputError(f'shape is {tree.shape}: wanted three numbers from 2 on: children of the root, of other nodes, of lowest nodes')
+    if not number(tree.spread, 0, 1) or not number(tree.tag_weight, 0, 100): raise InputError(f'spread is {tree.spread} and tag_weight {tree.tag_weight}: wanted 0 to 1, and 0 or more')
+    if not whole(tree.seed, 0, 2 ** 63): raise InputError(f'seed is {tree.seed!r}: wanted a whole number from 0 on')
+
+# %% ../nbs/20_tree.ipynb #da8b951f
+def as_array(values):
+    "An array of what came, or of objects where that is ragged"
+    try: return np.asarray(values)
+    except ValueError: return np.array([None], object)
 
 def check_codes(codes, sizes):
     "Raise `InputError` for codes or sizes that cannot make a tree."
     if not isinstance(codes, np.ndarray) or codes.dtype != np.uint8 or codes.ndim != 2 or not codes.size:
-        raise InputError(f'codes are {getattr(codes, "dtype", type(codes).__name__)} of shape {np.shape(codes)}: '
+        raise InputError(f'codes are {getattr(codes, "dtype", type(codes).__name__)} of shape {getattr(codes, "shape", "unknown")}: '
                          'wanted packed codes, uint8 of shape (n, d // 8) with n at least 1')
-    if sizes is not None and (np.shape(sizes) != (len(codes),) or np.asarray(sizes).dtype.kind not in 'iu' or np.min(sizes) < 1):
-        raise InputError(f'sizes are {np.asarray(sizes).dtype} of shape {np.shape(sizes)}: wanted ({len(codes)},) whole numbers from 1 on, one for each code')
+    if sizes is None: return
+    some = as_array(sizes)
+    if some.shape != (len(codes),) or some.dtype.kind not in 'iu' or some.min() < 1 or some.max() > 2 ** 32:
+        raise InputError(f'sizes are {some.dtype} of shape {some.shape}: wanted ({len(codes)},) whole numbers from 1 to 2 ** 32, one for each code')
 
 def check_tags(tree, codes, tags):
     "Raise `InputError` for tags that do not fit."
     if tree.rule == 'tagged' and tags is None: raise InputError("the rule 'tagged' wants tags: one for each code, None where there is none")
-    if tags is not None and len(tags) != len(codes): raise InputError(f'there are {len(tags)} tags for {len(codes)} codes: wanted one each')
+    if tags is None: return
+    if isinstance(tags, str) or not hasattr(tags, '__len__') or len(tags) != len(codes): raise InputError(f'there are {len(tags) if hasattr(tags, "__len__") else "unknown"} tags for {len(codes)} codes: wanted one each')
+    strange = next((t for t in tags if not (t is None or isinstance(t, str))), None)
+    if strange is not None: raise InputError(f'a tag is {strange!r}: wanted a word, or None where there is none')
 
-# %% ../nbs/20_tree.ipynb #690815ab
+# %% ../nbs/20_tree.ipynb #c8209fa3
 def tag_columns(tags, leaf, count, scale, weight):
     "(leaves, kinds) float32: the mean over each leaf's pictures of one coordinate a tag"
     kinds = {t: i for i, t in enumerate(sorted({t for t in tags if t is not None}))}
@@ -424,8 +452,9 @@ def tag_columns(tags, leaf, count, scale, weight):
     np.add.at(columns, (leaf[some], [kinds[t] for t in np.asarray(tags, object)[some]]), count[some])
     return columns / np.bincount(leaf, count)[:, None] * np.sqrt(scale * weight / 2)
 
-# %% ../nbs/20_tree.ipynb #e11aee25
+# %% ../nbs/20_tree.ipynb #fc7f34d0
 @patch
+@all_or_nothing
 def fit(self: MergeTree,
     codes: np.ndarray,  # (n, d // 8) uint8, packed codes
     tags=None,  # n str or None, wanted by 'tagged', used by 'balanced' too
@@ -437,7 +466,7 @@ def fit(self: MergeTree,
     check_tags(self, codes, tags)
     unique, leaf = np.unique(codes, axis=0, return_inverse=True)
     self.leaf_, self.n_leaves_, points, scale = leaf.ravel(), len(unique), signs(unique), 4 * 8 * codes.shape[1]
-    self.count_ = np.ones(len(codes), np.int64) if sizes is None else np.asarray(sizes, np.int64)
+    self.count_ = np.ones(len(codes), np.int64) if sizes is None else np.array(sizes, np.int64)
     count, steered = np.bincount(self.leaf_, self.count_).astype(np.int64), points
     if tags is not None and self.rule in ('tagged', 'balanced'):
         steered = np.hstack([points, tag_columns(tags, self.leaf_, self.count_, scale, self.tag_weight)])
@@ -446,12 +475,11 @@ def fit(self: MergeTree,
         self.children_, self.leaf_, order = child_table(flat(parents), len(unique)), number[self.leaf_], np.argsort(number)
         points, count = points[order], count[order]
     else:
-        check = (None, None) if self.rule == 'original' else (self.low_threshold, self.max_height_gap)
+        check = (None, None) if self.rule == 'original' else (lower(self), self.max_height_gap)
         self.children_ = widen(merge_all(steered, count, scale, self.threshold, *check, self.step), self.branching)
     describe(self, points, count)
-    return self
 
-# %% ../nbs/20_tree.ipynb #27cac8d7
+# %% ../nbs/20_tree.ipynb #d3bc5b7e
 def describe(tree, points, count):
     "Set parent_, feature_, size_ and height_ from children_ and the leaves."
     n, inner = len(points), len(tree.children_)
@@ -466,7 +494,7 @@ def describe(tree, points, count):
         tree.height_[i] = tree.height_[row].max() + 1
     tree.feature_ = (total / tree.size_[:, None]).astype(np.float32)
 
-# %% ../nbs/20_tree.ipynb #74a1d42e
+# %% ../nbs/20_tree.ipynb #5f852250
 @patch
 def text(self: MergeTree,
     labels=None,  # n str or None, one a code: the commonest below a node is named, with its share
@@ -484,26 +512,28 @@ def text(self: MergeTree,
             waiting += [(c, level + 1) for c in self.children_[node - self.n_leaves_][::-1] if c >= 0]
     return '\n'.join(lines)
 
-# %% ../nbs/20_tree.ipynb #f6be6b6f
+# %% ../nbs/20_tree.ipynb #50f621fd
 def upward(tree):
     "Inner nodes with their children, lower nodes first"
     for i in np.argsort(tree.height_[tree.n_leaves_:], kind='stable'):
         row = tree.children_[i]
         yield i + tree.n_leaves_, row[row >= 0]
 
-# %% ../nbs/20_tree.ipynb #7104d0e7
+# %% ../nbs/20_tree.ipynb #b4852f12
 def purity(
     tree: MergeTree,  # fitted
     labels,  # n str, one a code
 ) -> tuple:  # (nodes,) str commonest label below each node, and (nodes,) float its share
-    "Which label a node stands for, and how purely."
+    "Which label a node stands for, and how purely; raises `InputError` for labels that do not fit."
+    if isinstance(labels, str) or len(labels) != len(tree.leaf_) or not all(isinstance(x, str) for x in labels):
+        raise InputError(f'there are {len(labels)} labels for {len(tree.leaf_)} pictures: wanted one word each')
     kinds, number = np.unique(np.asarray(labels), return_inverse=True)
     count = np.zeros((len(tree.size_), len(kinds)), np.int64)
     np.add.at(count, (tree.leaf_, number), 1)
     for i, row in upward(tree): count[i] = count[row].sum(0)
     return kinds[count.argmax(1)], count.max(1) / count.sum(1)
 
-# %% ../nbs/20_tree.ipynb #e59aebe0
+# %% ../nbs/20_tree.ipynb #817b13b2
 def layout(tree):
     "(nodes,) float: horizontal places, leaves in the order of a depth-first walk, parents above the middle of their children"
     x, waiting, place = np.zeros(len(tree.size_)), [len(tree.size_) - 1], 0
@@ -515,7 +545,7 @@ def layout(tree):
     for i, row in upward(tree): x[i] = (x[row].min() + x[row].max()) / 2
     return x
 
-# %% ../nbs/20_tree.ipynb #f3300575
+# %% ../nbs/20_tree.ipynb #eb3abbb2
 def links(tree, x):
     "(nodes - 1, 17, 2) float: a line from every node but the root straight up to the height of its parent, and from there across to it"
     child = np.flatnonzero(tree.parent_ >= 0)
@@ -529,7 +559,7 @@ def polar(xy, n, height):
     angle, radius = 2 * np.pi * xy[..., 0] / n, 1 - xy[..., 1] / max(1, height)
     return np.stack([radius * np.sin(angle), radius * np.cos(angle)], -1)
 
-# %% ../nbs/20_tree.ipynb #2d8edba7
+# %% ../nbs/20_tree.ipynb #3af65917
 @patch
 def plot(self: MergeTree,
     labels=None,  # n str or None, one a picture: links get the colour of the commonest label below, the paler, the more mixed it is
@@ -553,7 +583,7 @@ def plot(self: MergeTree,
     ax.set_title(f'{self.rule}: {n} leaves, height {height}')
     return ax
 
-# %% ../nbs/20_tree.ipynb #13a398ca
+# %% ../nbs/20_tree.ipynb #434b09df
 def colours(ax, names, share):
     "(nodes, 4) float: red, green, blue of the label below, and a strength; with a legend where there are at most twenty labels"
     import matplotlib.pyplot as plt
@@ -565,7 +595,7 @@ def colours(ax, names, share):
         ax.legend(fontsize=7, loc='center left', bbox_to_anchor=(1, .5), frameon=False, handlelength=1)
     return np.c_[palette[number], .3 + .7 * share ** 2]
 
-# %% ../nbs/20_tree.ipynb #77fa9bf6
+# %% ../nbs/20_tree.ipynb #c62340b6
 @patch
 def summary(self: MergeTree,
     labels=None,  # n str or None: adds purities
@@ -582,7 +612,7 @@ def summary(self: MergeTree,
                          for h in range(1, min(7, out['height'] + 1))}
     return out
 
-# %% ../nbs/20_tree.ipynb #7620c88b
+# %% ../nbs/20_tree.ipynb #bc691b1c
 def regrow(tree, parent, leaves, points):
     "Make the tree anew from (nodes,) parents, -1 for the root, and the numbers of the leaves; nodes without leaves are gone"
     height, level, h = np.full(len(parent), -1), leaves, 0
@@ -597,7 +627,7 @@ def regrow(tree, parent, leaves, points):
     tree.n_leaves_, tree.children_ = len(leaves), child_table(number[parent[order]], len(leaves))
     describe(tree, points, np.bincount(tree.leaf_, tree.count_).astype(np.int64))
 
-# %% ../nbs/20_tree.ipynb #cc189dda
+# %% ../nbs/20_tree.ipynb #65089ea0
 def crowded(tree):
     "(…,) int, the lowest of the nodes that have more than twice as many children as they should, and (…,) how many they should have"
     top, most, bucket = tree.shape
@@ -622,7 +652,7 @@ def relieve(tree):
             new += [root] * (group.max() + 1) if node == root else [parent[node]] * group.max()
         regrow(tree, np.concatenate([parent, np.array(new, np.int64)]), np.arange(tree.n_leaves_), tree.feature_[:tree.n_leaves_])
 
-# %% ../nbs/20_tree.ipynb #60233223
+# %% ../nbs/20_tree.ipynb #ebf9a81b
 def codes_of(tree):
     "(n_leaves, d // 8) uint8, the packed codes of the leaves"
     if not hasattr(tree, 'size_'): raise InputError('the tree is empty: call fit(codes) first')
@@ -637,14 +667,16 @@ def numbered(here, codes):
     number[new] = len(here) + np.arange(len(new))
     return number[place[len(here):]], both[new]
 
-# %% ../nbs/20_tree.ipynb #0b0223c2
+# %% ../nbs/20_tree.ipynb #59f89794
 @patch
+@all_or_nothing
 def insert(self: MergeTree,
     codes: np.ndarray,  # (m, d // 8) uint8, packed codes; these pictures get the numbers that follow
     sizes=None,  # (m,) int, how many pictures each code stands for, or None for one each
 ) -> MergeTree:  # self
     "Add codes without building anew; raises `InputError` for codes that do not fit."
     here = codes_of(self)
+    check_options(self)
     check_codes(codes, sizes)
     if codes.shape[1] != here.shape[1]: raise InputError(f'the new codes have {8 * codes.shape[1]} bits: wanted {8 * here.shape[1]}, as the tree has')
     n, (leaf, new) = self.n_leaves_, numbered(here, codes)
@@ -656,30 +688,32 @@ def insert(self: MergeTree,
     self.count_ = np.concatenate([self.count_, np.ones(len(codes), np.int64) if sizes is None else np.asarray(sizes, np.int64)])
     regrow(self, np.concatenate([parent, home]), leaves, np.concatenate([self.feature_[:n], points]))
     relieve(self)
-    return self
 
-# %% ../nbs/20_tree.ipynb #cbfc0f84
+# %% ../nbs/20_tree.ipynb #4d437695
 @patch
+@all_or_nothing
 def remove(self: MergeTree,
     ids,  # (m,) int, numbers of pictures, 0 ... n - 1; the numbers above move down, as with numpy.delete
 ) -> MergeTree:  # self
     "Take pictures out; a leaf without pictures is gone, and so is a node without leaves. Raises `InputError` for numbers that are not there, or for all."
     codes_of(self)
-    ids = np.asarray(ids)
+    ids = as_array(ids)
     if ids.ndim != 1 or ids.dtype.kind not in 'iu' or not np.isin(ids, np.arange(len(self.leaf_))).all():
         raise InputError(f'ids are {ids.dtype} of shape {ids.shape}: wanted whole numbers from 0 to {len(self.leaf_) - 1}')
     if len(np.unique(ids)) == len(self.leaf_): raise InputError('that would remove all: wanted at least one picture that stays')
     leaves, self.leaf_ = np.unique(np.delete(self.leaf_, ids), return_inverse=True)
     self.count_ = np.delete(self.count_, ids)
     regrow(self, self.parent_, leaves, self.feature_[leaves])
-    return self
 
-# %% ../nbs/20_tree.ipynb #c78c2469
+# %% ../nbs/20_tree.ipynb #d0c19cb7
 @patch
+@all_or_nothing
 def refresh(self: MergeTree) -> MergeTree:  # self
     "Let every node of a balanced tree choose its parent again, by codes alone; raises `InputError` for other rules."
     codes_of(self)
-    if self.rule != 'balanced': raise InputError(f'the rule {self.rule!r} never looks back: call fit(codes) for a new tree')
+    check_options(self)
+    if self.rule != 'balanced' or (self.height_[self.parent_[:-1]] != self.height_[:-1] + 1).any():
+        raise InputError(f'this tree has the rule {self.rule!r} or uneven heights, and never looks back: call fit(codes) for a new one')
     order = np.argsort(self.height_, kind='stable')
     level, up = self.height_[order], np.argsort(order)[self.parent_[order]]
     parents = [up[level == h] - (level <= h).sum() for h in range(level[-1])]
@@ -689,12 +723,11 @@ def refresh(self: MergeTree) -> MergeTree:  # self
     parents, number = side_by_side(parents)
     self.leaf_, order = number[self.leaf_], np.argsort(number)
     regrow(self, flat(parents), np.arange(self.n_leaves_), points[order])
-    return self
 
-# %% ../nbs/20_tree.ipynb #2c45815e
+# %% ../nbs/20_tree.ipynb #4c469712
 GRID = 64
 
-# %% ../nbs/20_tree.ipynb #1d84bffb
+# %% ../nbs/20_tree.ipynb #5e440817
 @patch
 def vectors(self: MergeTree) -> np.ndarray:  # (nodes, d + 1) float64, multiples of 1 / 64
     "What a search compares with (q, 1): every node's point, and minus half of its squared length and its share of the variance."
@@ -703,7 +736,7 @@ def vectors(self: MergeTree) -> np.ndarray:  # (nodes, d + 1) float64, multiples
     half = np.round((square + self.spread * (d - square)) / 2 * GRID) / GRID
     return np.hstack([point, -half])
 
-# %% ../nbs/20_tree.ipynb #b0857104
+# %% ../nbs/20_tree.ipynb #eb2d6702
 @patch
 def score(self: MergeTree,
     queries: np.ndarray,  # (m, d // 8) uint8, packed codes
@@ -716,7 +749,7 @@ def score(self: MergeTree,
     near = candidates(self.children_, self.n_leaves_, self.vectors().astype(np.float32), signs(queries), 1, nodes)[1][:, 0]
     return float((1 - (bits / 4 - near / 2) / bits).mean())  # a leaf's score is d / 2 - 2 H
 
-# %% ../nbs/20_tree.ipynb #b7c13ccf
+# %% ../nbs/20_tree.ipynb #057cd119
 @patch
 def renumbered(self: MergeTree,
     order: np.ndarray,  # (nodes,) int: the new node i is the old node order[i]; leaves first, the root last
