@@ -22,7 +22,7 @@ from tree_privacy.measures import hamming
 from tree_privacy.roles import OwnerKey, save_key
 
 COMMAND = Path(sys.executable).with_name('tree-privacy')
-COMMANDS = ['demo', 'inspect', 'evaluate', 'encode', 'index', 'add', 'remove', 'grant', 'rotate', 'search', 'fetch', 'ask', 'answer', 'read']
+COMMANDS = ['demo', 'inspect', 'attack', 'evaluate', 'encode', 'index', 'add', 'remove', 'grant', 'rotate', 'search', 'fetch', 'ask', 'answer', 'read']
 ROW = {'categories', 'n', 'rule', 'nodes', 'seed', 'queries', 'accuracy', 'recall_10', 'visits', 'height', 'seconds'}
 QUICK = ['--bits', 32, '--size', 32]
 SUMMARY = {'categories', 'rule', 'nodes', 'accuracy', 'recall_10', 'visits', 'accuracy_minus_exhaustive'}
@@ -222,6 +222,25 @@ def test_a_key_with_a_passphrase(copy):
     assert printed('search', copy / 'photos/a/03.png', '--index', copy / 'new', '--key', copy / 'friend.key', '--k', 1)['results'][0]['photo'] == 'a/03.png'
     assert 'is empty' in tree_privacy('index', copy / 'photos', '--index', copy / 'other', '--key', copy / 'other.key', *QUICK, '--passphrase', code=2, TREE_PRIVACY_PASSPHRASE='').stderr
     assert not (copy / 'other').exists() and not (copy / 'other.key').exists()
+
+
+def test_attack(world, tmp_path):
+    "Every attack has a row with figures or a reason; exact distances fall without any known photograph; nothing is written."
+    before = snapshot(world)
+    found = printed('attack', world / 'cloud', '--key', world / 'mine.key', '--queries', 70, '--seconds', 2)
+    assert set(found) == {'rows'} and len(found['rows']) == 15
+    for row in found['rows']:
+        assert {'attack', 'lock', 'd', 'n', 'needs', 'recovered', 'guessing', 'low', 'high', 'seconds'} <= set(row) and (row['lock'], row['d'], row['n']) == ('split', 64, 24)
+        assert row['why'] if row['recovered'] is None else 0 <= row['low'] <= row['recovered'] <= row['high'] <= 1
+    only = printed('attack', world / 'cloud', '--key', world / 'mine.key', '--queries', 9, '--known-pairs', 0, '--only', 'exact distances,known plaintext')['rows']
+    assert only[0]['recovered'] > .95 > 5 * only[0]['guessing'] and only[1]['recovered'] is None and 'known photographs are needed' in only[1]['why']
+    text = tree_privacy('attack', world / 'cloud', '--key', world / 'mine.key', '--queries', 9, '--only', 'exact distances,known plaintext').stdout
+    assert 'exact distances' in text and 'not applicable' in text
+    assert 'there is no attack' in tree_privacy('attack', world / 'cloud', '--key', world / 'mine.key', '--only', 'magic', code=2).stderr
+    assert '--queries 0' in tree_privacy('attack', world / 'cloud', '--key', world / 'mine.key', '--queries', 0, code=2).stderr
+    tree_privacy('grant', '--key', world / 'mine.key', '--out', tmp_path / 'friend.key')
+    assert 'may search but not write' in tree_privacy('attack', world / 'cloud', '--key', tmp_path / 'friend.key', code=2).stderr
+    assert {k: v for k, v in snapshot(world).items() if not k.endswith('.seen')} == {k: v for k, v in before.items() if not k.endswith('.seen')}
 
 
 @pytest.mark.parametrize('photos', ['thumbs', 'full', 'none'])
