@@ -257,6 +257,50 @@ def test_collections_with_few_different_codes(rule, n, kinds):
     plt.close(tree.plot(radial=True).figure)
 
 
+def test_an_index_keeps_its_tree():
+    "A tree that changes does not change an index that was made of it before."
+    rng = np.random.default_rng(0)
+    codes, more = rng.integers(0, 256, (300, 2), dtype=np.uint8), rng.integers(0, 256, (500, 2), dtype=np.uint8)
+    tree = MergeTree().fit(codes)
+    index = PlainIndex(tree)
+    before = index.search(codes, 5, 3)
+    for change in (lambda: tree.insert(more), tree.refresh, lambda: tree.remove(np.arange(250)), lambda: tree.fit(more)):
+        change()
+        after = index.search(codes, 5, 3)
+        assert (after.ids == before.ids).all() and (after.distances == before.distances).all()
+
+
+def test_an_index_refuses():
+    "Ids, numbers and queries that cannot be are refused by name, at once."
+    codes = np.random.default_rng(0).integers(0, 256, (30, 2), dtype=np.uint8)
+    tree = MergeTree().fit(codes)
+    for ids in (np.arange(29), np.arange(60), -np.arange(30), np.arange(30) + 2. ** 48, np.arange(30) + 2 ** 48, np.arange(30) + .7, ['a'] * 30, [[1]] * 30, [None] * 30):
+        with pytest.raises(InputError, match='ids are'): PlainIndex(tree, ids)
+    for nothing in (None, MergeTree()):
+        with pytest.raises(InputError, match='call fit'): PlainIndex(nothing)
+    index = PlainIndex(tree)
+    for name in ('k', 'nodes', 'threads'):
+        for v in (0, -1, 1.5, np.nan, np.inf, None, '3', True):
+            with pytest.raises(InputError, match=f'{name} is'): index.search(codes, **{name: v})
+    assert (index.search(codes, k=10 ** 25, nodes=10 ** 25).ids == index.search(codes, k=30, nodes=30).ids).all()
+    for v in (0, -1, 1.5, np.nan, '3'):
+        with pytest.raises(InputError, match='nodes is'): tree.score(codes, v)
+    with pytest.raises(InputError, match='wanted packed codes'): index.search([[1], [1, 2]])
+    for call in (MergeTree().plot, MergeTree().text, MergeTree().summary, MergeTree().vectors, lambda: MergeTree().renumbered([0])):
+        with pytest.raises(InputError, match='call fit'): call()
+    for labels in (['a'] * 29, ['a'], [1] * 30, 'a' * 30):
+        with pytest.raises(InputError, match='labels for 30'): tree.text(labels)
+
+
+def test_labels_with_odd_characters_are_drawn(tmp_path):
+    "Names of folders go into the legend as they are, whatever matplotlib would make of them."
+    codes = np.random.default_rng(0).integers(0, 256, (30, 2), dtype=np.uint8)
+    ax = MergeTree().fit(codes).plot([r'$\\frac{$', '\udcff', '_hidden'] * 10, radial=True)
+    ax.figure.savefig(tmp_path / 'x.png')
+    assert len(ax.get_legend().get_texts()) == 3
+    plt.close(ax.figure)
+
+
 @pytest.mark.slow
 def test_a_million_equal_codes():
     "They share one leaf."

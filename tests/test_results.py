@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from tree_privacy.data import InputError
 from tree_privacy.measures import exhaustive
 from tree_privacy.results import CANDIDATES, at_equal_visits, claims, difference, draws, kmeans_tree, tune
 from tree_privacy.retrieval import PlainIndex, experiment, fitters
@@ -24,16 +25,17 @@ def made_up(kinds, n, m, bits=32, noise=.2, seed=0):
 def test_draws(kinds, each, held, seed):
     "Tuning and measuring share no category; a draw has the pictures and all queries of its categories; the same seed draws the same."
     about = made_up(kinds, 10 * kinds, 4 * kinds)
-    apart = {k for d in draws(categories=[kinds], seeds=[seed, seed + 1], held=held, tuning=True, **about) for k in d[3]} if held else set()
-    measured = list(draws(categories=[1, 2, kinds], seeds=[seed, seed + 1], held=held, each=each, **about))
+    apart = {k for d in draws(categories=[held], seeds=[seed, seed + 1], held=held, tuning=True, **about) for k in d[3]} if held else set()
+    left = kinds - held
+    measured = list(draws(categories=[1, left], seeds=[seed, seed + 1], held=held, each=each, **about))
     assert len(apart) == held and not apart & {k for d in measured for k in d[3]}
     for c, s, codes, labels, queries, asked in measured:
-        there = min(c, kinds - held)
-        assert len(set(labels)) == there == len(set(asked)) and set(labels) == set(asked)
+        there = c
+        assert len(set(labels)) == c == len(set(asked)) and set(labels) == set(asked)
         assert len(codes) == len(labels) == each * there and len(queries) == len(asked) == 4 * there
         whole = {code.tobytes() for code in about['coded'](s)[0]}
         assert all(code.tobytes() in whole for code in codes)
-    again = list(draws(categories=[1, 2, kinds], seeds=[seed, seed + 1], held=held, each=each, **about))
+    again = list(draws(categories=[1, left], seeds=[seed, seed + 1], held=held, each=each, **about))
     assert all((a[2] == b[2]).all() and (a[3] == b[3]).all() for a, b in zip(measured, again))
 
 
@@ -88,3 +90,27 @@ def test_kmeans_tree(n, k, seed, alike):
         ids, distance = exhaustive(codes, q, 10)
         found = index.search(q, 10, nodes=n + 1)
         assert (found.distances == distance).all() and (found.ids == ids).all()
+
+
+def test_draws_refuses():
+    "Nothing to draw, too many, or lengths that differ: refused by name."
+    about = made_up(4, 40, 12)
+    for wrong, say in ((dict(categories=[5]), 'from 1 to 4'), (dict(categories=[0]), 'from 1 to 4'), (dict(categories=[]), 'from 1 to 4'), (dict(categories=[1.5]), 'from 1 to 4'),
+                       (dict(categories=[2], held=3), 'from 1 to 1'), (dict(categories=[2], each=0), 'each is 0'), (dict(categories=[2], held=-1), 'held -1'),
+                       (dict(categories=[2], labels=about['labels'][:-1]), 'wanted one each')):
+        with pytest.raises(InputError, match=say): list(draws(**about | wrong))
+    with pytest.raises(InputError, match='to tune'): tune('original', [])
+    with pytest.raises(InputError, match='to tune'): tune('balanced', draws(categories=[2], **about))
+    result = experiment(draws(categories=[2], **about), fitters(['checked']), nodes=[1])
+    with pytest.raises(InputError, match='was not measured'): claims(result)
+    with pytest.raises(InputError, match='was not measured'): difference(result['values'], 2, ('checked', 1), ('checked', 3))
+    with pytest.raises(InputError, match='was not measured'): at_equal_visits(result['values'], 2, 'balanced', ('checked', 1))
+    for bad in (dict(k=1), dict(k=2.5), dict(k=2 ** 40)):
+        with pytest.raises(InputError, match='k is'): kmeans_tree(np.zeros((3, 2), np.uint8), **bad)
+
+
+def test_tuning_takes_what_draws_gives():
+    "An iterator serves all candidates, not the first alone."
+    few = [dict(threshold=t) for t in (.9, .6)]
+    tried = tune('original', draws(categories=[3], **made_up(4, 40, 12)), candidates=few)
+    assert len(tried) == 2 and all(np.isfinite([t['accuracy'], t['visits']]).all() for t in tried)

@@ -449,8 +449,8 @@ def numbers(text):
     "A list of whole numbers from 1,2,3"
     try: found = [int(x) for x in str(text).split(',')]
     except ValueError: raise argparse.ArgumentTypeError(f'{text!r} is no list of whole numbers: wanted for example 1,2,3') from None
-    if min(found) < 0: raise argparse.ArgumentTypeError(f'{text!r} has a number below 0')
-    return found
+    if min(found) < 0 or max(found) >= 2 ** 60: raise argparse.ArgumentTypeError(f'{text!r} has a number below 0, or one too large')
+    return list(dict.fromkeys(found))
 
 def labelled(args, path):
     "The photographs of a folder, each with one category from its subfolder or from a table"
@@ -484,7 +484,7 @@ def check_evaluate(args, there, asked):
     if there - asked: say(f'{len(there - asked)} categories are left out, because nothing in {args.test} asks about them, for example {min(there - asked)}')
     given = [name for name in ('threshold', 'low_threshold', 'max_height_gap', 'step', 'branching') if getattr(args, name) is not None]
     if args.tune and given: raise InputError(f'--tune chooses what --{given[0].replace("_", "-")} sets: give one of them')
-    if args.tune == 1 or args.tune > len(asked) - 2: raise InputError(f'--tune {args.tune} of {len(asked)} categories: wanted 2 or more, and at least 2 left to measure')
+    if args.tune and (args.tune == 1 or args.tune > len(asked) - 2): raise InputError(f'--tune {args.tune} of {len(asked)} categories: wanted 2 or more, and at least 2 left to measure')
     check_options(MergeTree(**{name: getattr(args, name) for name in given}))
     left = len(asked) - args.tune
     categories = sorted({c for c in args.categories if 1 <= c <= left} or {left})
@@ -516,6 +516,7 @@ def evaluate(
     check_bits(args.bits, backbone.dimension)
     (found, kept), (asked, kept_too) = features(train, backbone, not args.no_cache), features(test, backbone, not args.no_cache)
     labels, asked_labels = readable(train, kept).labels, readable(test, kept_too).labels
+    if len(labels) < len(train) or len(asked_labels) < len(test): categories = check_evaluate(args, set(labels), set(asked_labels))  # some may be gone
     kept_apart = dict(coded=coder(args, found, labels, asked), labels=labels, asked_labels=asked_labels, each=args.each or None, held=args.tune)
     fits, tuned = ways(args, list(draws(categories=[args.tune], seeds=args.seeds[:2], tuning=True, **kept_apart)) if args.tune else [])
     result = experiment(draws(categories=categories, seeds=args.seeds, **kept_apart), fits, nodes=args.nodes, fill=args.fill)

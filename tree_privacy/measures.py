@@ -192,7 +192,7 @@ def bootstrap(
     if not len(values): raise InputError('there are no values: wanted one or more')
     values, rng = [np.asarray(v, float) for v in (values if np.ndim(values[0]) else [values])], np.random.default_rng(seed)
     lengths, means = {len(v) for v in values}, np.empty(times)
-    if not min(lengths): raise InputError('a draw has no values: wanted one or more in each')
+    if not min(lengths) or any(v.ndim != 1 or not np.isfinite(v).all() for v in values): raise InputError('a draw is empty, nested or holds what is no number: wanted one or more numbers in each')
     for i in range(times):
         some = [values[j] for j in rng.integers(0, len(values), len(values))]
         if len(lengths) == 1: means[i] = np.stack(some)[:, rng.integers(0, len(some[0]), len(some[0]))].mean()

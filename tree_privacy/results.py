@@ -61,11 +61,13 @@ def draws(
 ) -> Iterator:  # of (number of categories, seed, codes, labels, queries, query_labels), as `experiment` takes them
     "Draw categories and pictures; raises `InputError` where there are none to draw."
     labels, asked_labels = np.asarray(labels), np.asarray(asked_labels)
+    if not whole(held, 0, 2 ** 30) or each is not None and not whole(each, 1, 2 ** 60): raise InputError(f'each is {each} and held {held}: wanted whole numbers from 1 on, and from 0 on')
     kinds = np.random.default_rng(0).permutation(np.intersect1d(labels, asked_labels))
     kinds = kinds[:held] if tuning else kinds[held:]
-    if not len(kinds) or min(categories) < 1: raise InputError(f'there are {len(kinds)} categories to draw {min(categories)} from: wanted 1 or more')
+    if not all(whole(c, 1, len(kinds)) for c in categories) or not categories: raise InputError(f'there are {len(kinds)} categories to draw from: wanted numbers from 1 to {len(kinds)}, not {categories}')
     for seed in seeds:
         codes, queries = coded(seed)
+        if len(codes) != len(labels) or len(queries) != len(asked_labels): raise InputError(f'there are {len(codes)} codes with {len(labels)} labels and {len(queries)} queries with {len(asked_labels)}: wanted one each')
         for c in categories:
             rng = np.random.default_rng(seed)
             some = rng.permutation(kinds)[:c]
@@ -80,15 +82,21 @@ def tune(
     nodes=(1, 3),  # numbers of nodes whose accuracies are averaged
     candidates=None,  # list of dict, options of MergeTree, or None for those above
 ) -> list:  # one dict a candidate, the most accurate first: options of MergeTree, accuracy, visits at the first number of nodes as a share of n
-    "Try all candidates."
-    tried = []
+    "Try all candidates; raises `InputError` where there is nothing to try."
+    some, tried = list(some), []
+    if not some or candidates is None and rule not in CANDIDATES: raise InputError(f'there are {len(some)} draws to tune {rule!r} on: wanted one or more, and one of the rules {", ".join(CANDIDATES)}')
     for options in progress(CANDIDATES[rule] if candidates is None else candidates, f'tuning the {rule} rule'):
         rows = [(len(codes), r) for _, _, codes, *rest in some for r in compare(codes, *rest, fitters([rule], **options), nodes)[1:]]
         tried.append(dict(options=options, accuracy=float(np.mean([r['accuracy'].mean() for _, r in rows])),
                           visits=float(np.mean([r['visits'].mean() / n for n, r in rows if r['nodes'] == nodes[0]]))))
     return sorted(tried, key=lambda t: -t['accuracy'])
 
-# %% ../nbs/90_results.ipynb #a3df8167
+# %% ../nbs/90_results.ipynb #3296c36e
+def of(values, categories, name, nodes):
+    if (categories, name, nodes) in values: return values[categories, name, nodes]
+    raise InputError(f'{name!r} with {nodes} nodes was not measured on {categories} categories: wanted one of {", ".join(map(str, values))}')
+
+# %% ../nbs/90_results.ipynb #e994dd1b
 def difference(
     values: dict,  # {(categories, name, nodes): one dict a draw}, from `experiment`
     categories: int,  # int, the number of categories
@@ -96,8 +104,8 @@ def difference(
     other: tuple,  # (name, nodes), which is taken off
     value: str = 'accuracy',  # str, or 'recall_10', 'visits'
 ) -> dict:  # mean, low, high
-    "A paired difference with its interval over draws and queries."
-    return bootstrap([a[value] - b[value] for a, b in zip(values[(categories, *one)], values[(categories, *other)])])
+    "A paired difference with its interval over draws and queries; raises `InputError` for what was not measured."
+    return bootstrap([a[value] - b[value] for a, b in zip(of(values, categories, *one), of(values, categories, *other), strict=True)])
 
 def at_equal_visits(
     values: dict,  # as above
@@ -105,14 +113,15 @@ def at_equal_visits(
     one: str,  # str, the name of the way that may follow more nodes
     other: tuple,  # (name, nodes), whose visits it may not pass
 ) -> dict:  # mean, low, high of the difference in accuracy
-    "What a way has over another that visits as much."
+    "What a way has over another that visits as much; raises `InputError` for what was not measured."
     nodes, lost = sorted(m for c, name, m in values if c == categories and name == one), []
-    for i, v in enumerate(values[(categories, *other)]):
+    if not nodes: raise InputError(f'{one!r} was not measured on {categories} categories')
+    for i, v in enumerate(of(values, categories, *other)):
         cheap = [m for m in nodes if values[categories, one, m][i]['visits'].mean() <= v['visits'].mean()]
         lost.append(values[categories, one, max(cheap, default=nodes[0])][i]['accuracy'] - v['accuracy'])
     return bootstrap(lost)
 
-# %% ../nbs/90_results.ipynb #fc93259c
+# %% ../nbs/90_results.ipynb #efdfb800
 def claims(
     result: dict,  # from `experiment`, with the ways 'original' and 'checked', others too, and the numbers of nodes 1 and 3
 ) -> str:  # a table, one line a number of categories

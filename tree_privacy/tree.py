@@ -417,7 +417,7 @@ def check_options(tree):
     if not whole(tree.branching, 2, 16) or tree.branching not in (2, 4, 8, 16): raise InputError(f'branching is {tree.branching}: wanted 2, 4, 8 or 16')
     if not isinstance(tree.shape, (tuple, list)) or len(tree.shape) != 3 or not all(whole(v, 2, 2 ** 20) for v in tree.shape):
         raise InputError(f'shape is {tree.shape}: wanted three numbers from 2 on: children of the root, of other nodes, of lowest nodes')
-    if not number(tree.spread, 0, 1) or not number(tree.tag_weight, 0, 100): raise InputError(f'spread is {tree.spread} and tag_weight {tree.tag_weight}: wanted 0 to 1, and 0 or more')
+    if not number(tree.spread, 0, 1) or not number(tree.tag_weight, 0, 1): raise InputError(f'spread is {tree.spread} and tag_weight {tree.tag_weight}: wanted 0 to 1')
     if not whole(tree.seed, 0, 2 ** 63): raise InputError(f'seed is {tree.seed!r}: wanted a whole number from 0 on')
 
 # %% ../nbs/20_tree.ipynb #da8b951f
@@ -436,6 +436,9 @@ def check_codes(codes, sizes):
     if some.shape != (len(codes),) or some.dtype.kind not in 'iu' or some.min() < 1 or some.max() > 2 ** 32:
         raise InputError(f'sizes are {some.dtype} of shape {some.shape}: wanted ({len(codes)},) whole numbers from 1 to 2 ** 32, one for each code')
 
+def check_fitted(tree):
+    if not isinstance(tree, MergeTree) or not hasattr(tree, 'size_'): raise InputError('there is no tree yet: call fit(codes) first')
+
 def check_tags(tree, codes, tags):
     "Raise `InputError` for tags that do not fit."
     if tree.rule == 'tagged' and tags is None: raise InputError("the rule 'tagged' wants tags: one for each code, None where there is none")
@@ -450,7 +453,7 @@ def tag_columns(tags, leaf, count, scale, weight):
     kinds = {t: i for i, t in enumerate(sorted({t for t in tags if t is not None}))}
     columns, some = np.zeros((leaf.max() + 1, len(kinds)), np.float32), np.array([t is not None for t in tags])
     np.add.at(columns, (leaf[some], [kinds[t] for t in np.asarray(tags, object)[some]]), count[some])
-    return columns / np.bincount(leaf, count)[:, None] * np.sqrt(scale * weight / 2)
+    return (columns / np.bincount(leaf, count)[:, None] * np.sqrt(scale * weight / 2)).astype(np.float32)
 
 # %% ../nbs/20_tree.ipynb #fc7f34d0
 @patch
@@ -501,6 +504,7 @@ def text(self: MergeTree,
     depth: int = 3,  # int, levels below the root to print
 ) -> str:  # one line a node
     "The top of the tree as indented text."
+    check_fitted(self)
     lines, waiting = [], [(len(self.size_) - 1, 0)]
     names, shares = (None, None) if labels is None else purity(self, labels)
     while waiting:
@@ -525,17 +529,19 @@ def purity(
     labels,  # n str, one a code
 ) -> tuple:  # (nodes,) str commonest label below each node, and (nodes,) float its share
     "Which label a node stands for, and how purely; raises `InputError` for labels that do not fit."
+    check_fitted(tree)
     if isinstance(labels, str) or len(labels) != len(tree.leaf_) or not all(isinstance(x, str) for x in labels):
         raise InputError(f'there are {len(labels)} labels for {len(tree.leaf_)} pictures: wanted one word each')
     kinds, number = np.unique(np.asarray(labels), return_inverse=True)
     count = np.zeros((len(tree.size_), len(kinds)), np.int64)
-    np.add.at(count, (tree.leaf_, number), 1)
+    np.add.at(count, (tree.leaf_, number), tree.count_)
     for i, row in upward(tree): count[i] = count[row].sum(0)
     return kinds[count.argmax(1)], count.max(1) / count.sum(1)
 
 # %% ../nbs/20_tree.ipynb #817b13b2
 def layout(tree):
     "(nodes,) float: horizontal places, leaves in the order of a depth-first walk, parents above the middle of their children"
+    check_fitted(tree)
     x, waiting, place = np.zeros(len(tree.size_)), [len(tree.size_) - 1], 0
     while waiting:
         node = waiting.pop()
@@ -570,7 +576,8 @@ def plot(self: MergeTree,
     "Draw the tree."
     import matplotlib.pyplot as plt
     from matplotlib.collections import LineCollection
-    n, height, x = self.n_leaves_, self.height_[-1], layout(self)
+    x = layout(self)
+    n, height = self.n_leaves_, self.height_[-1]
     if ax is None: ax = plt.subplots(figsize=(5, 5) if radial else (7, 2.6))[1]
     child, lines = links(self, x)
     if radial: lines = polar(lines, n, height)
@@ -591,8 +598,8 @@ def colours(ax, names, share):
     few = plt.get_cmap('tab10' if len(kinds) <= 10 else 'tab20').colors
     palette = np.array(few) if len(kinds) <= 20 else plt.get_cmap('turbo')(np.linspace(0, 1, len(kinds)))[:, :3]
     if len(kinds) <= 20:
-        for kind, colour in zip(kinds, palette): ax.plot([], [], color=colour, label=kind)
-        ax.legend(fontsize=7, loc='center left', bbox_to_anchor=(1, .5), frameon=False, handlelength=1)
+        shown = [kind.encode('utf-8', 'backslashreplace').decode().replace('$', r'\$') for kind in kinds.tolist()]
+        ax.legend([ax.plot([], [], color=colour)[0] for colour in palette[:len(kinds)]], shown, fontsize=7, loc='center left', bbox_to_anchor=(1, .5), frameon=False, handlelength=1)
     return np.c_[palette[number], .3 + .7 * share ** 2]
 
 # %% ../nbs/20_tree.ipynb #c62340b6
@@ -601,6 +608,7 @@ def summary(self: MergeTree,
     labels=None,  # n str or None: adds purities
 ) -> dict:  # leaves, nodes, height, mean_depth, branching, and purity of the nodes at heights 1 to 6
     "What the tree looks like, in numbers."
+    check_fitted(self)
     depth = np.zeros(len(self.size_), int)
     for i, row in reversed(list(upward(self))): depth[row] = depth[i] + 1
     out = dict(leaves=self.n_leaves_, nodes=len(self.size_), height=int(self.height_[-1]),
@@ -655,7 +663,7 @@ def relieve(tree):
 # %% ../nbs/20_tree.ipynb #ebf9a81b
 def codes_of(tree):
     "(n_leaves, d // 8) uint8, the packed codes of the leaves"
-    if not hasattr(tree, 'size_'): raise InputError('the tree is empty: call fit(codes) first')
+    check_fitted(tree)
     return pack(tree.feature_[:tree.n_leaves_] > 0)
 
 def numbered(here, codes):
@@ -697,9 +705,10 @@ def remove(self: MergeTree,
 ) -> MergeTree:  # self
     "Take pictures out; a leaf without pictures is gone, and so is a node without leaves. Raises `InputError` for numbers that are not there, or for all."
     codes_of(self)
-    ids = as_array(ids)
-    if ids.ndim != 1 or ids.dtype.kind not in 'iu' or not np.isin(ids, np.arange(len(self.leaf_))).all():
-        raise InputError(f'ids are {ids.dtype} of shape {ids.shape}: wanted whole numbers from 0 to {len(self.leaf_) - 1}')
+    ids = np.zeros(0, int) if isinstance(ids, list) and not ids else as_array(ids)
+    if ids.ndim != 1 or ids.dtype.kind not in 'iu': raise InputError(f'ids are {ids.dtype} of shape {ids.shape}: wanted (m,) whole numbers')
+    strange = np.setdiff1d(ids, np.arange(len(self.leaf_)))
+    if len(strange): raise InputError(f'ids are to be removed that are not there, for example {strange[0]}: wanted numbers from 0 to {len(self.leaf_) - 1}')
     if len(np.unique(ids)) == len(self.leaf_): raise InputError('that would remove all: wanted at least one picture that stays')
     leaves, self.leaf_ = np.unique(np.delete(self.leaf_, ids), return_inverse=True)
     self.count_ = np.delete(self.count_, ids)
@@ -731,6 +740,8 @@ GRID = 64
 @patch
 def vectors(self: MergeTree) -> np.ndarray:  # (nodes, d + 1) float64, multiples of 1 / 64
     "What a search compares with (q, 1): every node's point, and minus half of its squared length and its share of the variance."
+    check_fitted(self)
+    if not number(self.spread, 0, 1): raise InputError(f'spread is {self.spread}: wanted 0 to 1')
     point = np.round(self.feature_.astype(np.float64) * GRID) / GRID
     square, d = (point ** 2).sum(1, keepdims=True), point.shape[1]
     half = np.round((square + self.spread * (d - square)) / 2 * GRID) / GRID
@@ -743,10 +754,12 @@ def score(self: MergeTree,
     nodes: int = 3,  # int, how many nodes are followed at each level
 ) -> float:  # 0 ... 1, the mean similarity of a query and the nearest leaf found; exhaustive search has the largest
     "How near a search gets; raises `InputError` for queries that do not fit."
-    bits = 8 * codes_of(self).shape[1]
+    tree = copy.copy(self)  # as it is now, should another thread change it
+    bits = 8 * codes_of(tree).shape[1]
     check_codes(queries, None)
     if 8 * queries.shape[1] != bits: raise InputError(f'the queries have {8 * queries.shape[1]} bits: wanted {bits}, as the tree has')
-    near = candidates(self.children_, self.n_leaves_, self.vectors().astype(np.float32), signs(queries), 1, nodes)[1][:, 0]
+    if not whole(nodes, 1, 2 ** 60): raise InputError(f'nodes is {nodes!r}: wanted a whole number from 1 on')
+    near = candidates(tree.children_, tree.n_leaves_, tree.vectors().astype(np.float32), signs(queries), 1, int(nodes))[1][:, 0]
     return float((1 - (bits / 4 - near / 2) / bits).mean())  # a leaf's score is d / 2 - 2 H
 
 # %% ../nbs/20_tree.ipynb #057cd119
@@ -755,9 +768,12 @@ def renumbered(self: MergeTree,
     order: np.ndarray,  # (nodes,) int: the new node i is the old node order[i]; leaves first, the root last
 ) -> MergeTree:  # the same tree under other numbers
     "Give the nodes new numbers."
-    n, number = self.n_leaves_, np.argsort(order)
-    if sorted(order[:n]) != list(range(n)) or order[-1] != len(self.size_) - 1 or len(order) != len(self.size_):
+    check_fitted(self)
+    n, order = self.n_leaves_, as_array(order)
+    fits = order.shape == self.size_.shape and order.dtype.kind in 'iu' and (np.sort(order) == np.arange(len(order))).all()
+    if not fits or (order[:n] >= n).any() or order[-1] != len(order) - 1:
         raise InputError('this is no renumbering: wanted a permutation that keeps leaves in front and the root last')
+    number = np.argsort(order)
     tree = copy.copy(self)
     tree.leaf_ = number[self.leaf_]
     tree.feature_, tree.size_, tree.height_ = self.feature_[order], self.size_[order], self.height_[order]
