@@ -268,6 +268,7 @@ def fewer_pairs(
         ends = (linprog(c, A_eq=known.codes, b_eq=seen.bits - 2 * h[j, known.leaf], bounds=(-1, 1)).x for c in (some, -some))
         corners = [np.sign(x) for x in ends if x is not None and np.abs(np.abs(x) - 1).max() < 1e-4]
         if len(corners) == 2 and (corners[0] == corners[1]).all(): found, kept = found + [corners[0]], kept + [j]
+        if len(found) >= seen.bits and np.linalg.matrix_rank(found) == seen.bits: break  # enough to read all codes
     if not found: raise NothingToWorkOn(f'{len(known.leaf)} known photographs leave more than one solution')
     few = Seen(seen.table, seen.leaves, seen.bits, trapdoors=seen.trapdoors[kept])
     return codes_from_queries(few, np.array(found), r[kept])
