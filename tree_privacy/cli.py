@@ -118,12 +118,12 @@ def code_of(encoder, path):
     raise InputError(f'{path} cannot be read as a picture: wanted JPEG, PNG, WebP or the like')
 
 # %% ../nbs/99_cli.ipynb #520b85c1
-def check_places(index, key_file, photos):
+def check_places(index, key_file, photos=None):
     "Refuse a key inside the folder that the cloud gets, or in a folder that is not there."
     if Path(key_file).resolve().is_relative_to(Path(index).resolve()):
         raise InputError(f'{key_file} lies inside {index}, which the cloud gets: keep the key elsewhere')
     if not Path(key_file).resolve().parent.is_dir(): raise InputError(f'there is no folder for the key file {key_file}: make it first')
-    if Path(key_file).resolve().is_relative_to(Path(photos).resolve()):
+    if photos and Path(key_file).resolve().is_relative_to(Path(photos).resolve()):
         warnings.warn(f'{key_file} lies inside {photos}, which a backup or a sync may carry to a cloud: better keep the key elsewhere')
 
 def note_written(args, key):
@@ -219,7 +219,7 @@ def rotate(
 ):
     "Lock an index anew under a new key: old keys open nothing of it any more. Copies that somebody kept stay open to the old key."
     if Path(args.new_key).exists(): raise InputError(f'{args.new_key} exists and is not overwritten: give another name for the new key file')
-    check_places(args.index, args.new_key, args.index)
+    check_places(args.index, args.new_key)
     author, new = owner(args.index, args.key), OwnerKey.generate()
     save_key(new, args.new_key, new_passphrase(args))
     try: author.rotate(args.index, new)
@@ -463,15 +463,19 @@ def labelled(args, path):
     if images.labels is None: raise InputError(f'{path} has no categories: wanted one subfolder for each, or --labels FILE.csv')
     return images
 
-# %% ../nbs/99_cli.ipynb #347356e1
+# %% ../nbs/99_cli.ipynb #65cdfecb
+def by_hand(args):
+    "Options of MergeTree that were given"
+    names = 'threshold', 'low_threshold', 'max_height_gap', 'step', 'branching'
+    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+
 def ways(args, some):
     "{rule: a way to fit it}, and {rule: options} of those that were tuned on some draws"
     from tree_privacy.results import CANDIDATES, tune
     from tree_privacy.retrieval import fitters
     rules = args.rules.split(',')
-    by_hand = {name: getattr(args, name) for name in ('threshold', 'low_threshold', 'max_height_gap', 'step', 'branching') if getattr(args, name) is not None}
     tuned = {rule: tune(rule, some)[0]['options'] for rule in rules if some and rule in CANDIDATES}
-    return {rule: fitters([rule], **(tuned.get(rule) or by_hand))[rule] for rule in rules}, tuned
+    return {rule: fitters([rule], **(tuned.get(rule) or by_hand(args)))[rule] for rule in rules}, tuned
 
 # %% ../nbs/99_cli.ipynb #6a938a25
 def check_evaluate(args, there, asked):
@@ -482,10 +486,10 @@ def check_evaluate(args, there, asked):
     if strange: raise InputError(f'there is no rule {min(strange)!r}: wanted {", ".join(RULES[:-1])} or {RULES[-1]}')
     if asked - there: raise InputError(f'{args.test} has categories that {args.train} lacks, for example {min(asked - there)}')
     if there - asked: say(f'{len(there - asked)} categories are left out, because nothing in {args.test} asks about them, for example {min(there - asked)}')
-    given = [name for name in ('threshold', 'low_threshold', 'max_height_gap', 'step', 'branching') if getattr(args, name) is not None]
-    if args.tune and given: raise InputError(f'--tune chooses what --{given[0].replace("_", "-")} sets: give one of them')
+    given = by_hand(args)
+    if args.tune and given: raise InputError(f'--tune chooses what --{next(iter(given)).replace("_", "-")} sets: give one of them')
     if args.tune and (args.tune == 1 or args.tune > len(asked) - 2): raise InputError(f'--tune {args.tune} of {len(asked)} categories: wanted 2 or more, and at least 2 left to measure')
-    check_options(MergeTree(**{name: getattr(args, name) for name in given}))
+    check_options(MergeTree(**given))
     left = len(asked) - args.tune
     categories = sorted({c for c in args.categories if 1 <= c <= left} or {left})
     if set(categories) != set(args.categories): say(f'there are {left} categories to measure: measuring {", ".join(map(str, categories))}')

@@ -20,8 +20,9 @@ import numpy as np
 
 from .data import InputError, progress
 from .measures import bootstrap, signs
-from .random_matrix import fresh, random_matrix
+from .random_matrix import fresh, normal, random_matrix
 from .roles import Cloud, Owner, User, hello, read_message
+from .tree import members
 
 # %% ../nbs/60_leakage.ipynb #e81ce1b9
 class NothingToWorkOn(InputError):
@@ -107,12 +108,7 @@ def truth_of(
     codes = signs(opened.codes[np.searchsorted(opened.ids, seen.ids[seen.members[:-1]])]).astype(float)
     return Truth(codes, signs(np.asarray(queries, np.uint8)) if len(queries) else (), parents(seen.children, seen.leaves), **known)
 
-# %% ../nbs/60_leakage.ipynb #005982ce
-def normal(shape):
-    "Standard normal numbers from the operating system (Box and Muller)"
-    u = fresh((2, *shape))
-    return np.sqrt(-2 * np.log(u[0])) * np.cos(2 * np.pi * u[1])
-
+# %% ../nbs/60_leakage.ipynb #67f729d0
 class NoisyTwin:
     "A twin for study: the basic form with `extra` coordinates of noise, of which every query picks half."
     form = 'noisy'
@@ -121,7 +117,7 @@ class NoisyTwin:
         self.matrix, self.inverse = random_matrix(fresh((4,)).tobytes(), bits + 1 + extra, condition)
     def encrypt_nodes(self, vectors):
         "(n, d + 1) -> (n, d + 1 + extra)"
-        return np.hstack([vectors, normal((len(vectors), self.extra)) * self.noise * np.sqrt(2 / self.extra)]) @ self.matrix
+        return np.hstack([vectors, normal(*fresh((2, len(vectors), self.extra))) * self.noise * np.sqrt(2 / self.extra)]) @ self.matrix
     def encrypt_query(self, code):
         "Trapdoor and r"
         picked = np.argsort(np.argsort(fresh((self.extra,)))) < self.extra // 2
@@ -138,10 +134,9 @@ def watched(
 ) -> Seen:  # what the cloud has
     "Lock a tree and ask for some codes, keeping what the cloud sees."
     table, _ = lock.store(lock.encrypt_nodes(tree.vectors()))
-    order = np.argsort(tree.leaf_, kind='stable')
-    members = np.searchsorted(tree.leaf_[order], np.arange(tree.n_leaves_ + 1))
+    order, start = members(tree)
     trapdoors = [lock.encrypt_query(q)[0] for q in queries]
-    return Seen(table, tree.n_leaves_, lock.bits, lock.form, trapdoors, **dict(dict(children=tree.children_, members=members, ids=order), **more))
+    return Seen(table, tree.n_leaves_, lock.bits, lock.form, trapdoors, **dict(dict(children=tree.children_, members=start, ids=order), **more))
 
 # %% ../nbs/60_leakage.ipynb #1f529ee0
 def some_known(
@@ -586,7 +581,7 @@ class ScaleAndPerturb:
         points: np.ndarray,  # (n, d) float, +1 and -1
     ) -> np.ndarray:  # (n, d) float64
         "Ciphertexts, of photographs and of queries alike; compared by Euclidean distance."
-        away = normal(points.shape)
+        away = normal(*fresh((2, *points.shape)))
         away *= fresh((len(points), 1)) ** (1 / self.bits) / np.linalg.norm(away, axis=1, keepdims=True)
         return self.scale * (points / np.sqrt(self.bits) + self.beta / 4 * away)
 

@@ -50,6 +50,10 @@ def unit_floats(data):
     "8 n bytes -> (n,) float64, uniform in (0, 1): 53 bits each, in the middle of their interval"
     return ((np.frombuffer(data, '<u8') >> 11) + .5) * 2. ** -53
 
+def normal(u, v):
+    "Standard normal numbers from two arrays of uniform ones (Box and Muller)"
+    return np.sqrt(-2 * np.log(u)) * np.cos(2 * np.pi * v)
+
 # %% ../nbs/30_random_matrix.ipynb #0e3b788f
 def random_matrix(
     key: bytes,  # 32 bytes
@@ -58,8 +62,7 @@ def random_matrix(
 ) -> tuple:  # (size, size) float64 matrix, and (size, size) float64 inverse
     "A secret matrix with a known condition number, and its inverse."
     u = expanded(key, (4, size, size))
-    normal = np.sqrt(-2 * np.log(u[:2])) * np.cos(2 * np.pi * u[2:])  # Box and Muller
-    (q1, r1), (q2, r2) = (np.linalg.qr(a) for a in normal)
+    (q1, r1), (q2, r2) = (np.linalg.qr(a) for a in normal(u[:2], u[2:]))
     q1, q2 = q1 * np.sign(np.diag(r1)), q2 * np.sign(np.diag(r2))
     stretch = condition ** np.linspace(-.5, .5, size)
     return q1 * stretch @ q2.T, q2 / stretch @ q1.T

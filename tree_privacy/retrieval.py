@@ -17,15 +17,9 @@ from fastcore.basics import patch
 
 from .data import InputError, progress
 from .measures import bootstrap, exhaustive, radius, recall, signs
-from .tree import MergeTree, as_array, check_fitted, compiled, descend, roomy, whole
+from .tree import MergeTree, as_array, check_fitted, check_numbers, compiled, descend, members, roomy
 
-# %% ../nbs/40_retrieval.ipynb #09a6d5c8
-def check_numbers(**given):
-    "Raise `InputError` for what is no whole number from 1 on."
-    for name, v in given.items():
-        if not whole(v, 1, 10 ** 30): raise InputError(f'{name} is {v!r}: wanted 1 or more, a whole number')
-
-# %% ../nbs/40_retrieval.ipynb #c87de38c
+# %% ../nbs/40_retrieval.ipynb #254b3919
 def walk(
     children: np.ndarray,  # (inner, width) int32, node numbers, -1 where there is none
     n_leaves: int,  # int, leaves are the nodes 0 ... n_leaves - 1, the root is the last node
@@ -44,7 +38,7 @@ def walk(
     kept = slice(None) if len(leaves) <= k else scores >= np.partition(scores, -k)[-k] - tolerance
     return SimpleNamespace(leaves=leaves[kept], scores=scores[kept], visits=int(visits), followed=followed)
 
-# %% ../nbs/40_retrieval.ipynb #a82a73af
+# %% ../nbs/40_retrieval.ipynb #47a8313e
 @compiled
 def nearest_members(leaf, score, d, start, ids, k):
     "(at most k,) int: distance * 2 ** 48 + id of the nearest pictures in some leaves, in rising order"
@@ -68,7 +62,7 @@ def search_codes(children, n_leaves, table, queries, start, ids, k, nodes, fill,
         for j in range(len(key)): found[i, j], distance[i, j] = key[j] & ((1 << 48) - 1), key[j] >> 48
     return followed
 
-# %% ../nbs/40_retrieval.ipynb #07321e1e
+# %% ../nbs/40_retrieval.ipynb #b1c06992
 class PlainIndex:
     "A tree in the clear, ready to be searched."
     def __init__(self,
@@ -81,11 +75,10 @@ class PlainIndex:
             raise InputError(f'ids are {ids.dtype} of shape {ids.shape}: wanted {tree.leaf_.shape} whole numbers from 0 to 2 ** 48')
         self.tree, self.children, self.n_leaves = tree, tree.children_, tree.n_leaves_  # as the tree is now, should it change
         self.table = tree.vectors().astype(np.float32)
-        order = np.argsort(tree.leaf_, kind='stable')
-        self.start = np.searchsorted(tree.leaf_[order], np.arange(tree.n_leaves_ + 1))
+        order, self.start = members(tree)
         self.ids = ids[order].astype(np.int64)  # leaf by leaf
 
-# %% ../nbs/40_retrieval.ipynb #9aa072a7
+# %% ../nbs/40_retrieval.ipynb #ca355eae
 @patch
 def search(self: PlainIndex,
     queries: np.ndarray,  # (d // 8,) uint8, a packed code, or (m, d // 8), many
@@ -96,18 +89,19 @@ def search(self: PlainIndex,
 ) -> SimpleNamespace:  # ids and distances (at most k,) int, visits, followed; of many queries ids and distances (m, k), -1 where there are fewer, and visits (m,)
     "The nearest of the pictures that the walk reaches, nearest first, ties by id."
     check_numbers(k=k, nodes=nodes, threads=threads)
-    q, d = np.atleast_2d(as_array(queries)), self.table.shape[1] - 1
+    given, d = as_array(queries), self.table.shape[1] - 1
+    q = np.atleast_2d(given)
     if q.dtype != np.uint8 or q.ndim != 2 or 8 * q.shape[1] != d: raise InputError(f'the query is {q.dtype} of shape {q.shape}: wanted packed codes, uint8 of shape ({d // 8},) or (m, {d // 8})')
     k, nodes, fill = min(int(k), len(self.ids)), int(min(nodes, 2 ** 60)), bool(fill)
     found, distance, visits = np.full((len(q), k), -1), np.full((len(q), k), -1), np.zeros(len(q), np.int64)
     def work(p): return search_codes(self.children, self.n_leaves, self.table, q[p], self.start, self.ids, k, nodes, fill, found[p], distance[p], visits[p])
-    if as_array(queries).ndim == 1:
+    if given.ndim == 1:
         followed, there = work(slice(None)), found[0] >= 0
         return SimpleNamespace(ids=found[0][there], distances=distance[0][there], visits=int(visits[0]), followed=followed)
     with ThreadPoolExecutor(int(threads)) as pool: list(pool.map(work, [slice(i, i + 256) for i in range(0, len(q), 256)]))
     return SimpleNamespace(ids=found, distances=distance, visits=visits)
 
-# %% ../nbs/40_retrieval.ipynb #99cbdd54
+# %% ../nbs/40_retrieval.ipynb #8cf8e5f4
 def measure(
     search,  # function of (m, d // 8) uint8 -> SimpleNamespace with ids and distances (m, k), -1 where there are fewer, and visits (m,)
     labels,  # n str, the collection's
@@ -122,7 +116,7 @@ def measure(
                 recall_10=np.array([recall(h[h >= 0], r, k) for h, r in zip(found.distances, near)]),
                 visits=found.visits.astype(float))
 
-# %% ../nbs/40_retrieval.ipynb #95519a17
+# %% ../nbs/40_retrieval.ipynb #c36b779b
 def exhaustive_search(codes, k=10):
     "A search function that compares with everything"
     def search(queries):
@@ -130,7 +124,7 @@ def exhaustive_search(codes, k=10):
         return SimpleNamespace(ids=ids, distances=distance, visits=np.full(len(queries), len(codes)))
     return search
 
-# %% ../nbs/40_retrieval.ipynb #49b7d548
+# %% ../nbs/40_retrieval.ipynb #ae240441
 def fitters(
     rules=('original', 'checked', 'balanced'),  # names of rules
     **options,  # of MergeTree
@@ -139,7 +133,7 @@ def fitters(
     def one(rule): return lambda codes, labels: MergeTree(rule, **options).fit(codes, labels if rule == 'tagged' else None)
     return {rule: one(rule) for rule in rules}
 
-# %% ../nbs/40_retrieval.ipynb #17ac2f53
+# %% ../nbs/40_retrieval.ipynb #9ddeda0d
 def compare(
     codes: np.ndarray,  # (n, d // 8) uint8, the collection
     labels,  # n str
@@ -164,7 +158,7 @@ def compare(
                 **measure(lambda q: index.search(q, nodes=m, fill=fill), labels, queries, query_labels, near)))
     return rows
 
-# %% ../nbs/40_retrieval.ipynb #2d015027
+# %% ../nbs/40_retrieval.ipynb #f1ee7e2a
 def experiment(
     draws,  # iterable of (categories, seed, codes, labels, queries, query_labels)
     fits: dict,  # {name: function of codes and labels that gives a fitted tree}

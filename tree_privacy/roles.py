@@ -38,7 +38,7 @@ from safetensors.numpy import load, save
 from .data import Images, InputError, open_picture, progress
 from .measures import hamming
 from .random_matrix import MatrixKey, distances, subkey
-from .tree import MergeTree
+from .tree import MergeTree, members
 
 # %% ../nbs/50_roles.ipynb #c9c0cdc4
 class UserKey:
@@ -440,7 +440,7 @@ def lock_tree(
     matrix = lock_key(key, index, version, bits, form)
     table, epsilon = matrix.store(matrix.encrypt_nodes(tree.vectors()))
     order = np.lexsort([ids, tree.leaf_])
-    start = np.searchsorted(tree.leaf_[order], np.arange(tree.n_leaves_ + 1))
+    start = members(tree)[1]
     longest = float(np.linalg.norm(table.astype(np.float64), axis=1).max())
     return (dict(table=table, children=tree.children_, start=start.astype(np.int64), ids=ids[order].astype(np.int64)),
             dict(lock='random-matrix', form=form, bits=bits, leaves=tree.n_leaves_, nodes=len(table), epsilon=epsilon, longest=longest))
@@ -662,19 +662,7 @@ def _next_version(self: Owner, manifest, **changes):
     "What goes on from one version to the next."
     return {k: manifest[k] for k in ('index', 'next_id', 'rule', 'photos', 'photo_size')} | dict(version=manifest['version'] + 1) | changes
 
-# %% ../nbs/50_roles.ipynb #3ee4bc57
-def opener_of_photos(folder, manifest, sealer, ids):
-    "A function of 0 ... n - 1 that opens the sealed photograph with the id ids[i]"
-    where = {}
-    for name in (n for n in manifest['files'] if n.startswith('photos-')):
-        pack = open_file(folder, manifest, name)
-        where |= {int(i): (pack, k) for k, i in enumerate(pack['ids'])}
-    def read(i):
-        pack, k = where[int(ids[i])]
-        return sealer.open('photo', int(ids[i]), int(pack['version'][0]), pack['boxes'][pack['start'][k]:pack['start'][k + 1]])
-    return read
-
-# %% ../nbs/50_roles.ipynb #74a5701e
+# %% ../nbs/50_roles.ipynb #50cb68d9
 @patch
 def rotate(self: Owner,
     folder,  # path of an index
@@ -685,10 +673,13 @@ def rotate(self: Owner,
     now = self.open(folder)
     m, ids = now.manifest, shuffled(len(now.ids))
     about = dict(self._next_version(m), index=os.urandom(8).hex(), version=1, next_id=len(ids))
-    read = opener_of_photos(folder, m, now.sealer, now.ids)
+    cloud = Cloud(folder)
+    def read(i):
+        box, version = cloud._box(int(now.ids[i]))
+        return now.sealer.open('photo', int(now.ids[i]), version, box)
     write_index(new, folder, m['generation'], None, about, ids, now.codes, now.names, now.encoder, new_ids=ids, form=m['form'], read=read)
 
-# %% ../nbs/50_roles.ipynb #effd2653
+# %% ../nbs/50_roles.ipynb #3aa5704f
 class Cloud:
     "Answers messages from an index that it cannot read."
     def __init__(self,
@@ -714,7 +705,7 @@ class Cloud:
         if kind != 'hello' and m.header.get('index') != self.manifest['index']: raise InputError('this request is for another index')
         return {'hello': self._hello, 'search': self._search, 'fetch': self._fetch}[kind](m)
 
-# %% ../nbs/50_roles.ipynb #08cd4791
+# %% ../nbs/50_roles.ipynb #4e6a9410
 def open_all(folder):
     "The manifest of an index, and its files as mapped arrays, all of one generation."
     while True:
@@ -724,7 +715,7 @@ def open_all(folder):
         except InputError:
             if read_manifest(folder)['generation'] == manifest['generation']: raise
 
-# %% ../nbs/50_roles.ipynb #c41a3368
+# %% ../nbs/50_roles.ipynb #47964e26
 def check_arrays(m, files, folder):
     "Raise `InputError` unless the arrays fit one another and the manifest."
     packs = [f for name, f in files.items() if name.startswith('photos-')]
@@ -740,7 +731,7 @@ def check_arrays(m, files, folder):
     except (KeyError, TypeError, IndexError): good = False
     if not good: raise InputError(f'the arrays in {folder} do not fit one another: fetch the index again')
 
-# %% ../nbs/50_roles.ipynb #a20ada73
+# %% ../nbs/50_roles.ipynb #1f515048
 @patch
 def _find(self: Cloud, trapdoor, k, nodes, fill):
     "The walk of the retrieval chapter, on ciphertexts."
@@ -764,7 +755,7 @@ def _search(self: Cloud, m):
                   records=self.records[np.searchsorted(self.ids, ids)], token=m.arrays['token'])
     return message('found', dict(index=self.manifest['index'], k=k, nodes=nodes, fill=fill, visits=found.visits, ms=round(1000 * (time.perf_counter() - start), 3)), arrays)
 
-# %% ../nbs/50_roles.ipynb #a054a083
+# %% ../nbs/50_roles.ipynb #99dae4ef
 @patch
 def _hello(self: Cloud, m):
     "What a user needs to begin: the manifest and the sealed encoder."
@@ -791,7 +782,7 @@ def _box(self: Cloud, number):
             return pack['boxes'][pack['start'][at]:pack['start'][at + 1]], int(pack['version'][0])
     return np.zeros(0, np.uint8), 0
 
-# %% ../nbs/50_roles.ipynb #ffa7c2b7
+# %% ../nbs/50_roles.ipynb #80308e80
 class Session:
     "A question on its way: while there is a request, send it and hand the reply to `receive`; then there is a result."
     def __init__(self,
@@ -813,7 +804,7 @@ class Session:
         self.result, self.request = result, None
         self.visits, self.cloud_ms = m.header.get('visits'), m.header.get('ms')
 
-# %% ../nbs/50_roles.ipynb #47d8b2df
+# %% ../nbs/50_roles.ipynb #8cf71f66
 class User:
     "Asks questions with a granted key."
     def __init__(self,
@@ -838,19 +829,19 @@ class User:
 
     def __repr__(self): return f'User({self.key.id}, index {self.manifest["index"]}, version {self.manifest["version"]})'
 
-# %% ../nbs/50_roles.ipynb #fea362b5
+# %% ../nbs/50_roles.ipynb #80e420f9
 def hello() -> bytes:  # a message
     "The first message of every conversation."
     return message('hello', {})
 
-# %% ../nbs/50_roles.ipynb #a5e83e50
+# %% ../nbs/50_roles.ipynb #0e2d9296
 @patch
 def encoder(self: User) -> object:  # a fitted codes.Encoder
     "The encoder, opened with the key: turns photographs into codes of this index."
     from tree_privacy.codes import load_encoder
     return load_encoder(self.sealer.open('encoder', 0, self.manifest['version'], self.sealed_encoder))
 
-# %% ../nbs/50_roles.ipynb #d0a028c5
+# %% ../nbs/50_roles.ipynb #8ff76c38
 @patch
 def query(self: User,
     code: np.ndarray,  # (d // 8,) uint8, a packed code
@@ -871,7 +862,7 @@ def query(self: User,
                       dict(trapdoor=trapdoor, token=np.frombuffer(token, np.uint8)))
     return Session(request, token, lambda reply: read_found(self.key, reply)[0])
 
-# %% ../nbs/50_roles.ipynb #7e5fc86d
+# %% ../nbs/50_roles.ipynb #3f206846
 def token_bytes(number, version, box): return bytes.fromhex(number) + struct.pack('<Q', version) + box
 
 def open_token(sealer, token):
@@ -880,7 +871,7 @@ def open_token(sealer, token):
     version = struct.unpack('<Q', token[8:16])[0]
     return json.loads(sealer.open('token', token[:8].hex(), version, token[16:])), version
 
-# %% ../nbs/50_roles.ipynb #c6ed0997
+# %% ../nbs/50_roles.ipynb #0066da03
 def read_found(
     key: UserKey,  # that asked
     reply: SimpleNamespace,  # from `read_message`
@@ -904,7 +895,7 @@ def read_found(
     results = [SimpleNamespace(id=int(ids[i]), name=opened[i][1], distance=int(true[i])) for i in order]
     return results, text_of(bytes.fromhex(told['note'])), version
 
-# %% ../nbs/50_roles.ipynb #59e03dc9
+# %% ../nbs/50_roles.ipynb #cc8d9be3
 @patch
 def fetch(self: User,
     ids,  # ids from results
@@ -926,7 +917,7 @@ def fetch(self: User,
         return opened
     return Session(request, token, read)
 
-# %% ../nbs/50_roles.ipynb #d93e21f7
+# %% ../nbs/50_roles.ipynb #738cfed6
 LEAKS = {'random-matrix': [
     ('your photographs, file names, labels, encoder', 'hidden: sealed with AES-256-GCM'),
     ('labels, under the rule `tagged`', 'partly seen: photographs of one folder lie in one subtree; only the name of the folder is hidden'),

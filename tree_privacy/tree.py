@@ -405,6 +405,12 @@ def all_or_nothing(method):
 # %% ../nbs/20_tree.ipynb #411d1172
 def number(v, low, high): return isinstance(v, (int, float, np.integer, np.floating)) and not isinstance(v, bool) and low <= v <= high
 def whole(v, low, high): return isinstance(v, (int, np.integer)) and number(v, low, high)
+
+def check_numbers(**given):
+    "Raise `InputError` for what is no whole number from 1 on."
+    for name, v in given.items():
+        if not whole(v, 1, 10 ** 30): raise InputError(f'{name} is {v!r}: wanted 1 or more, a whole number')
+
 def lower(tree): return max(0, tree.threshold - .05) if tree.low_threshold is None else tree.low_threshold
 
 def check_options(tree):
@@ -447,7 +453,11 @@ def check_tags(tree, codes, tags):
     strange = next((t for t in tags if not (t is None or isinstance(t, str))), None)
     if strange is not None: raise InputError(f'a tag is {strange!r}: wanted a word, or None where there is none')
 
-# %% ../nbs/20_tree.ipynb #c8209fa3
+# %% ../nbs/20_tree.ipynb #27b95502
+def copies(codes, sizes):
+    "(n,) int, how many pictures each code stands for"
+    return np.ones(len(codes), np.int64) if sizes is None else np.array(sizes, np.int64)
+
 def tag_columns(tags, leaf, count, scale, weight):
     "(leaves, kinds) float32: the mean over each leaf's pictures of one coordinate a tag"
     kinds = {t: i for i, t in enumerate(sorted({t for t in tags if t is not None}))}
@@ -469,7 +479,7 @@ def fit(self: MergeTree,
     check_tags(self, codes, tags)
     unique, leaf = np.unique(codes, axis=0, return_inverse=True)
     self.leaf_, self.n_leaves_, points, scale = leaf.ravel(), len(unique), signs(unique), 4 * 8 * codes.shape[1]
-    self.count_ = np.ones(len(codes), np.int64) if sizes is None else np.array(sizes, np.int64)
+    self.count_ = copies(codes, sizes)
     count, steered = np.bincount(self.leaf_, self.count_).astype(np.int64), points
     if tags is not None and self.rule in ('tagged', 'balanced'):
         steered = np.hstack([points, tag_columns(tags, self.leaf_, self.count_, scale, self.tag_weight)])
@@ -523,6 +533,11 @@ def upward(tree):
         row = tree.children_[i]
         yield i + tree.n_leaves_, row[row >= 0]
 
+def members(tree):
+    "(n,) int, pictures leaf by leaf, and (n_leaves + 1,) int, where those of each leaf begin"
+    order = np.argsort(tree.leaf_, kind='stable')
+    return order, np.searchsorted(tree.leaf_[order], np.arange(tree.n_leaves_ + 1))
+
 # %% ../nbs/20_tree.ipynb #b4852f12
 def purity(
     tree: MergeTree,  # fitted
@@ -553,7 +568,7 @@ def layout(tree):
 
 # %% ../nbs/20_tree.ipynb #eb3abbb2
 def links(tree, x):
-    "(nodes - 1, 17, 2) float: a line from every node but the root straight up to the height of its parent, and from there across to it"
+    "(nodes - 1,) int, every node but the root, and (nodes - 1, 17, 2) float, its line straight up to the height of its parent, and from there across to it"
     child = np.flatnonzero(tree.parent_ >= 0)
     up = tree.parent_[child]
     across = np.linspace(x[child], x[up], 16).T
@@ -642,9 +657,9 @@ def crowded(tree):
     height = tree.height_[tree.n_leaves_:]
     usual = np.where(height == 1, bucket, most)
     limit = 2 * usual
-    limit[-1] = 2 * max(top, usual[-1])
+    limit[-1:] = np.maximum(limit[-1:], 2 * top)  # a single leaf has no inner node
     full = np.flatnonzero((tree.children_ >= 0).sum(1) > limit)
-    full = full[height[full] == height[full].min(initial=height[-1])]
+    full = full[height[full] == height[full].min(initial=tree.height_[-1])]
     return full + tree.n_leaves_, usual[full]
 
 def relieve(tree):
@@ -693,7 +708,7 @@ def insert(self: MergeTree,
     else: home = parent[candidates(self.children_, n, with_half(self.feature_), points, 1)[0][:, 0]]
     leaves = np.concatenate([np.arange(n), len(parent) + np.arange(len(new))])
     self.leaf_ = np.concatenate([self.leaf_, leaf])
-    self.count_ = np.concatenate([self.count_, np.ones(len(codes), np.int64) if sizes is None else np.asarray(sizes, np.int64)])
+    self.count_ = np.concatenate([self.count_, copies(codes, sizes)])
     regrow(self, np.concatenate([parent, home]), leaves, np.concatenate([self.feature_[:n], points]))
     relieve(self)
 
@@ -704,7 +719,7 @@ def remove(self: MergeTree,
     ids,  # (m,) int, numbers of pictures, 0 ... n - 1; the numbers above move down, as with numpy.delete
 ) -> MergeTree:  # self
     "Take pictures out; a leaf without pictures is gone, and so is a node without leaves. Raises `InputError` for numbers that are not there, or for all."
-    codes_of(self)
+    check_fitted(self)
     ids = np.zeros(0, int) if isinstance(ids, list) and not ids else as_array(ids)
     if ids.ndim != 1 or ids.dtype.kind not in 'iu': raise InputError(f'ids are {ids.dtype} of shape {ids.shape}: wanted (m,) whole numbers')
     strange = np.setdiff1d(ids, np.arange(len(self.leaf_)))
@@ -719,7 +734,7 @@ def remove(self: MergeTree,
 @all_or_nothing
 def refresh(self: MergeTree) -> MergeTree:  # self
     "Let every node of a balanced tree choose its parent again, by codes alone; raises `InputError` for other rules."
-    codes_of(self)
+    check_fitted(self)
     check_options(self)
     if self.rule != 'balanced' or (self.height_[self.parent_[:-1]] != self.height_[:-1] + 1).any():
         raise InputError(f'this tree has the rule {self.rule!r} or uneven heights, and never looks back: call fit(codes) for a new one')
@@ -758,8 +773,8 @@ def score(self: MergeTree,
     bits = 8 * codes_of(tree).shape[1]
     check_codes(queries, None)
     if 8 * queries.shape[1] != bits: raise InputError(f'the queries have {8 * queries.shape[1]} bits: wanted {bits}, as the tree has')
-    if not whole(nodes, 1, 2 ** 60): raise InputError(f'nodes is {nodes!r}: wanted a whole number from 1 on')
-    near = candidates(tree.children_, tree.n_leaves_, tree.vectors().astype(np.float32), signs(queries), 1, int(nodes))[1][:, 0]
+    check_numbers(nodes=nodes)
+    near = candidates(tree.children_, tree.n_leaves_, tree.vectors().astype(np.float32), signs(queries), 1, int(min(nodes, 2 ** 60)))[1][:, 0]
     return float((1 - (bits / 4 - near / 2) / bits).mean())  # a leaf's score is d / 2 - 2 H
 
 # %% ../nbs/20_tree.ipynb #057cd119
