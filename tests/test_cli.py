@@ -65,10 +65,11 @@ def test_key_file_is_for_its_owner_alone(world):
 
 def test_inspect(world):
     text = tree_privacy('inspect', world / 'cloud', '--verify', '--key', world / 'mine.key').stdout
-    assert '24 photographs' in text and '64 bits' in text and 'what the cloud learns' in text and 'every file is as the manifest says' in text
+    assert '24 photographs' in text and '64 bits' in text and 'who learns what' in text and 'exact distances' in text and 'every file is as the manifest says' in text
     found = printed('inspect', world / 'cloud')
     assert found['photographs'] == 24 and found['version'] == 1 and found['lock'] == 'random-matrix'
-    assert set(found['bytes']) == {'tree', 'records', 'encoder', 'photos'} and all(found['bytes'].values()) and found['leaks']
+    assert set(found['bytes']) == {'tree', 'records', 'encoder', 'photos'} and all(found['bytes'].values())
+    assert {r['what']: r['cloud'] for r in found['leaks']}['the order of results'] == {'setup': 'no', 'one query': 'all', 'many queries': 'all', 'a fetch': 'all'}
 
 
 def test_search_says_what_is_documented(world):

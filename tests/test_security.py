@@ -845,9 +845,11 @@ def test_some_known_photographs_give_a_query(tmp_path):
 
 
 def test_the_leaks_are_told():
-    "What these attacks show is what the package says about its lock."
-    told = dict((a, b) for a, b in tree_privacy.roles.LEAKS['random-matrix'])
-    assert 'exact distances' in told['a query and its code'] and 'codes' in told['a query and its code']
+    "What these attacks show is what the package says about its lock: distances after one request, codes with known photographs."
+    told = {r['what']: r for r in tree_privacy.roles.leakage('basic')}
+    assert told['distances between a query and photographs']['cloud']['one query'] == 'all'
+    assert told['a query and its code']['cloud'] == {'setup': 'no', 'one query': 'part', 'many queries': 'part', 'a fetch': 'part'}
+    assert 'known photographs' in told['a query and its code']['why'] and told['codes of photographs']['cloud']['setup'] == 'part'
 
 
 @pytest.mark.parametrize('size', [1e300, 1e308, np.inf, np.nan])

@@ -22,7 +22,8 @@ import numpy as np
 
 import tree_privacy
 from .data import SUFFIXES, Images, InputError, digits, folder, labels_from_csv, open_picture, progress, select
-from .roles import (LEAKS, MANIFEST, Cloud, Owner, OwnerKey, User, check_manifest, hello, load_key, open_file, read_found,
+from .random_matrix import FORMS
+from .roles import (MANIFEST, Cloud, Owner, OwnerKey, User, check_manifest, hello, leakage, leakage_text, load_key, open_file, read_found,
                                 read_manifest, read_message, replaceable, save_key, write_synced)
 
 # %% ../nbs/99_cli.ipynb #c7b200a3
@@ -406,18 +407,19 @@ def inspect(
     if args.key: check_manifest(m, key_from(args.key), read_seen(args.key).get(m['index'], 0))
     size = {kind: sum(about['bytes'] for name, about in m['files'].items() if name.startswith(kind)) for kind in ('tree', 'records', 'encoder', 'photos')}
     public = {k: v for k, v in m.items() if k not in ('files', 'signature')}
-    if args.json: print(json.dumps(dict(public, bytes=size, leaks=LEAKS[m['lock']])))
+    if args.json: print(json.dumps(dict(public, bytes=size, leaks=leaks_of(m))))
     else: print(inspect_text(m, size, args.verify, args.key))
 
-# %% ../nbs/99_cli.ipynb #eaa011f7
+# %% ../nbs/99_cli.ipynb #17c4915b
+def leaks_of(m): return leakage(m['form'], m['rule'], m['photos'], m['lock'])
+
 def inspect_text(m, size, verified, signed):
     "What `inspect` says of a manifest and the bytes of each kind."
     what = dict(tree='ciphertexts of the tree and its links', records='sealed names and codes', encoder='the sealed encoder',
                 photos=dict(thumbs='sealed thumbnails', full='sealed photographs', none='no photographs')[m['photos']])
     lines = [f'index {m["index"]}, version {m["version"]}, key {m["key"]}, lock {m["lock"]} ({m["form"]} form)',
              f'{m["photographs"]} photographs, codes of {m["bits"]} bits, a tree of {m["nodes"]} nodes with {m["leaves"]} leaves ({m["rule"]} rule)',
-             *(f'  {n:>14,} bytes: {what[kind]}' for kind, n in size.items()), 'what the cloud learns:',
-             *(f'  - {thing}: {how}' for thing, how in LEAKS[m['lock']] if '`tagged`' not in thing or m['rule'] == 'tagged')]
+             *(f'  {n:>14,} bytes: {what[kind]}' for kind, n in size.items()), '', 'who learns what, and when:', leakage_text(leaks_of(m)), '']
     if verified: lines.append('every file is as the manifest says' + (', which the owner signed' if signed else ''))
     elif signed: lines.append('the owner signed this manifest; --verify also compares every file with it')
     return '\n'.join(lines)
@@ -686,7 +688,7 @@ def owner_commands(commands):
     encoder_options(p, 128)
     p.add_argument('--rule', choices=['original', 'checked', 'tagged', 'balanced'], default='balanced', help='merging rule of the tree (default balanced); tagged shows the cloud which photographs share a folder')
     p.add_argument('--lock', choices=['random-matrix'], default='random-matrix', help='how the tree is encrypted; `inspect` says what that hides')
-    p.add_argument('--form', choices=['basic', 'split'], default='split', help='form of the random-matrix lock (default split)')
+    p.add_argument('--form', choices=FORMS, default='split', help='form of the random-matrix lock (default split); noisy spoils the order of results')
     p.add_argument('--photos', choices=['thumbs', 'full', 'none'], default='thumbs',
         help='what the index keeps of photographs, sealed: thumbnails of 256 pixels (default), the files, or nothing')
     p.add_argument('--seed', type=natural, default=0, help='seed of the encoder (default 0); keys never have one')

@@ -19,7 +19,17 @@ from .data import InputError, progress
 from .measures import bootstrap, exhaustive, radius, recall, signs
 from .tree import MergeTree, as_array, check_fitted, check_numbers, compiled, descend, members, roomy
 
-# %% ../nbs/40_retrieval.ipynb #254b3919
+# %% ../nbs/40_retrieval.ipynb #c9c094a2
+@compiled
+def best_leaves(children, n_leaves, table, request, k, nodes, tolerance, fill):
+    "Walk down; returns the k best leaves and those that tie with the last, their scores, the number of nodes scored, and the nodes followed."
+    leaf, score, visits, followed = descend(children, n_leaves, table, request, k, nodes, tolerance, fill)
+    if len(leaf) > k:
+        kept = score >= np.partition(score, len(score) - k)[len(score) - k] - tolerance
+        leaf, score = leaf[kept], score[kept]
+    return leaf, score, visits, followed
+
+# %% ../nbs/40_retrieval.ipynb #95d6710c
 def walk(
     children: np.ndarray,  # (inner, width) int32, node numbers, -1 where there is none
     n_leaves: int,  # int, leaves are the nodes 0 ... n_leaves - 1, the root is the last node
@@ -34,11 +44,10 @@ def walk(
     check_numbers(k=k, nodes=nodes)
     if request.shape != table.shape[1:] or len(table) != n_leaves + len(children) or n_leaves < 1:
         raise InputError(f'the request has the shape {request.shape}, the table {table.shape} for {n_leaves} leaves and {len(children)} other nodes: wanted shapes that fit')
-    leaves, scores, visits, followed = descend(children, n_leaves, table, request, int(min(k, 2 ** 60)), int(min(nodes, 2 ** 60)), tolerance, bool(fill))
-    kept = slice(None) if len(leaves) <= k else scores >= np.partition(scores, -k)[-k] - tolerance
-    return SimpleNamespace(leaves=leaves[kept], scores=scores[kept], visits=int(visits), followed=followed)
+    leaves, scores, visits, followed = best_leaves(children, n_leaves, table, request, int(min(k, 2 ** 60)), int(min(nodes, 2 ** 60)), tolerance, bool(fill))
+    return SimpleNamespace(leaves=leaves, scores=scores, visits=visits, followed=followed)
 
-# %% ../nbs/40_retrieval.ipynb #47a8313e
+# %% ../nbs/40_retrieval.ipynb #d8e694e5
 @compiled
 def nearest_members(leaf, score, d, start, ids, k):
     "(at most k,) int: distance * 2 ** 48 + id of the nearest pictures in some leaves, in rising order"
@@ -62,7 +71,7 @@ def search_codes(children, n_leaves, table, queries, start, ids, k, nodes, fill,
         for j in range(len(key)): found[i, j], distance[i, j] = key[j] & ((1 << 48) - 1), key[j] >> 48
     return followed
 
-# %% ../nbs/40_retrieval.ipynb #b1c06992
+# %% ../nbs/40_retrieval.ipynb #bf3d75fd
 class PlainIndex:
     "A tree in the clear, ready to be searched."
     def __init__(self,
@@ -78,7 +87,7 @@ class PlainIndex:
         order, self.start = members(tree)
         self.ids = ids[order].astype(np.int64)  # leaf by leaf
 
-# %% ../nbs/40_retrieval.ipynb #ca355eae
+# %% ../nbs/40_retrieval.ipynb #182b620d
 @patch
 def search(self: PlainIndex,
     queries: np.ndarray,  # (d // 8,) uint8, a packed code, or (m, d // 8), many
@@ -101,7 +110,7 @@ def search(self: PlainIndex,
     with ThreadPoolExecutor(int(threads)) as pool: list(pool.map(work, [slice(i, i + 256) for i in range(0, len(q), 256)]))
     return SimpleNamespace(ids=found, distances=distance, visits=visits)
 
-# %% ../nbs/40_retrieval.ipynb #8cf8e5f4
+# %% ../nbs/40_retrieval.ipynb #abfd5469
 def measure(
     search,  # function of (m, d // 8) uint8 -> SimpleNamespace with ids and distances (m, k), -1 where there are fewer, and visits (m,)
     labels,  # n str, the collection's
@@ -116,7 +125,7 @@ def measure(
                 recall_10=np.array([recall(h[h >= 0], r, k) for h, r in zip(found.distances, near)]),
                 visits=found.visits.astype(float))
 
-# %% ../nbs/40_retrieval.ipynb #c36b779b
+# %% ../nbs/40_retrieval.ipynb #07d11381
 def exhaustive_search(codes, k=10):
     "A search function that compares with everything"
     def search(queries):
@@ -124,7 +133,7 @@ def exhaustive_search(codes, k=10):
         return SimpleNamespace(ids=ids, distances=distance, visits=np.full(len(queries), len(codes)))
     return search
 
-# %% ../nbs/40_retrieval.ipynb #ae240441
+# %% ../nbs/40_retrieval.ipynb #64875e03
 def fitters(
     rules=('original', 'checked', 'balanced'),  # names of rules
     **options,  # of MergeTree
@@ -133,7 +142,7 @@ def fitters(
     def one(rule): return lambda codes, labels: MergeTree(rule, **options).fit(codes, labels if rule == 'tagged' else None)
     return {rule: one(rule) for rule in rules}
 
-# %% ../nbs/40_retrieval.ipynb #9ddeda0d
+# %% ../nbs/40_retrieval.ipynb #4b64c76e
 def compare(
     codes: np.ndarray,  # (n, d // 8) uint8, the collection
     labels,  # n str
@@ -158,7 +167,7 @@ def compare(
                 **measure(lambda q: index.search(q, nodes=m, fill=fill), labels, queries, query_labels, near)))
     return rows
 
-# %% ../nbs/40_retrieval.ipynb #f1ee7e2a
+# %% ../nbs/40_retrieval.ipynb #81d363bb
 def experiment(
     draws,  # iterable of (categories, seed, codes, labels, queries, query_labels)
     fits: dict,  # {name: function of codes and labels that gives a fitted tree}

@@ -231,7 +231,7 @@ def inner(a, b):
 def take_best(node, score, count, wanted, tolerance):
     "Bring the best `wanted` of the first `count` nodes to the front, ties by number; returns how many there are."
     wanted, close = min(wanted, count), count
-    if wanted < count:  # whoever is worse than the last of the best by more than the tolerance has no chance
+    if wanted < count and wanted * count > 1000:  # whoever is worse than the last of the best by more than the tolerance has no chance
         least, close = -np.partition(-score[:count], wanted - 1)[wanted - 1] - tolerance, 0
         for j in range(count):
             if score[j] >= least:
