@@ -152,7 +152,7 @@ def test_a_very_large_picture_works(works, tmp_path):
 
 
 @pytest.mark.parametrize('rule', ['original', 'checked', 'tagged', 'balanced'])
-@pytest.mark.parametrize('form', ['basic', 'split'])
+@pytest.mark.parametrize('form', ['basic', 'split', 'noisy'])
 def test_one_photograph_is_enough(rule, form, works, tmp_path):
     draw(tmp_path / 'photos/one.png', 1)
     works('index', tmp_path / 'photos', *at(tmp_path), '--bits', 32, '--rule', rule, '--form', form)

@@ -852,6 +852,22 @@ def test_the_leaks_are_told():
     assert 'known photographs' in told['a query and its code']['why'] and told['codes of photographs']['cloud']['setup'] == 'part'
 
 
+def test_noisy_scores_end_in_true_distances(tmp_path):
+    "The cloud's order is blurred; the user's distances are exact all the same, since they come from opened records. A reply for another query is refused."
+    m = made(tmp_path/'index', 'noisy', 'none', each=30)
+    true = {i: code for i, code in zip(m.index.ids.tolist(), m.codes)}
+    blurred = 0
+    for code in m.codes[:20]:
+        s = m.user.query(code, k=10, nodes=len(m.codes))
+        reply = m.cloud.answer(s.request)
+        s.receive(reply)
+        assert len(s.result) == 10 and [r.distance for r in s.result] == sorted(hamming(code[None], np.stack([true[r.id] for r in s.result]))[0].tolist())
+        claimed = read_message(reply, 'found').arrays['scores']
+        blurred += (np.diff(np.sort(claimed)) > 0).all()  # no two scores are equal, though distances are
+        with pytest.raises(InputError): m.user.query(m.codes[21]).receive(reply)
+    assert blurred == 20
+
+
 @pytest.mark.parametrize('size', [1e300, 1e308, np.inf, np.nan])
 def test_no_trapdoor_leads_the_walk_astray(tmp_path, size):
     "Numbers so large that scores overflow are refused before the compiled walk sees them."

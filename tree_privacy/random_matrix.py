@@ -100,7 +100,9 @@ class MatrixKey:
         "A key from the operating system's randomness. Who loses it loses the index; who copies it reads every code."
         return cls(os.urandom(32), bits, **options)
 
-# %% ../nbs/30_random_matrix.ipynb #45d07500
+    def __repr__(self): return f'MatrixKey({self.bits} bits, {self.form} form, condition number {self.condition:g})'
+
+# %% ../nbs/30_random_matrix.ipynb #e843cf6d
 def shares(key, rows, where, scale):
     "(n, d + 1) rows as two summands: random where `where` holds, two copies elsewhere"
     if key.form != 'split': return (rows,)
@@ -108,7 +110,7 @@ def shares(key, rows, where, scale):
     half = np.where(where, rows / 2, rows)
     return half + offset, half - offset
 
-# %% ../nbs/30_random_matrix.ipynb #171bf018
+# %% ../nbs/30_random_matrix.ipynb #75289516
 @patch
 def encrypt_nodes(self: MatrixKey,
     vectors: np.ndarray,  # (n, d + 1) float64, from MergeTree.vectors
@@ -120,7 +122,7 @@ def encrypt_nodes(self: MatrixKey,
         vectors = np.hstack([vectors, normal(*fresh((2, len(vectors), ARTIFICIAL))) * self.sigma / np.sqrt(ARTIFICIAL / 2)])
     return np.hstack([half @ m for half, m in zip(shares(self, vectors, self.splits, 1), self.matrices)])
 
-# %% ../nbs/30_random_matrix.ipynb #dd4a4db5
+# %% ../nbs/30_random_matrix.ipynb #f230f3e7
 @patch
 def encrypt_query(self: MatrixKey,
     code: np.ndarray,  # (d // 8,) uint8, a packed code
@@ -134,7 +136,7 @@ def encrypt_query(self: MatrixKey,
     halves = shares(self, row, ~self.splits, r)
     return np.hstack([half @ i.T for half, i in zip(halves, self.inverses)])[0], r
 
-# %% ../nbs/30_random_matrix.ipynb #d120a4c2
+# %% ../nbs/30_random_matrix.ipynb #af821802
 def distances(
     scores: np.ndarray,  # (n,) float64, what the cloud computed for leaves
     r: float,  # float, the query's own
@@ -148,7 +150,7 @@ def distances(
         raise InputError(f'{(~fits).sum()} of {len(fits)} scores belong to no Hamming distance: this reply was altered or is for another query')
     return rounded.astype(np.int64)
 
-# %% ../nbs/30_random_matrix.ipynb #5f8560fa
+# %% ../nbs/30_random_matrix.ipynb #bc7d8f54
 @patch
 def epsilon(self: MatrixKey,
     dtype,  # numpy.float32 or numpy.float64, how ciphertexts are stored
@@ -157,7 +159,7 @@ def epsilon(self: MatrixKey,
     size = len(self.matrices) * self.size
     return float(np.finfo(dtype).eps / 2 + 4 * size * self.condition * 2. ** -53)
 
-# %% ../nbs/30_random_matrix.ipynb #8567b90c
+# %% ../nbs/30_random_matrix.ipynb #aacfc55c
 @patch
 def store(self: MatrixKey,
     ciphertexts: np.ndarray,  # (n, D) float64
