@@ -295,7 +295,7 @@ def numbered(folder, rng, categories):
     index = unseen(folder, codes)
     arrays, category = Cloud(folder).tree, np.empty(len(codes), int)
     category[index.ids] = categories
-    return dict(photographs=category, leaves=of_leaves(arrays, category), inner=of_inner(arrays, index.tree, of_leaves(arrays, category)))
+    return dict(photographs=category, leaves=of_leaves(arrays, category), inner=of_inner(arrays, index.tree, of_leaves(arrays, category))), arrays['children']
 
 
 def unseen(folder, codes, form='basic', key=None):
@@ -327,20 +327,32 @@ def of_inner(arrays, tree, leaf_category):
 
 
 def statistics(category):
-    "How far the categories' mean ranks lie apart, and how often neighbours share a category."
+    "How far the categories' mean ranks lie apart, how often neighbours share a category, and whether categories rise with the numbers."
     ranks = np.arange(len(category))
     apart = sum((category == c).sum() * (ranks[category == c].mean() - ranks.mean()) ** 2 for c in np.unique(category))
-    return np.array([apart, (category[1:] == category[:-1]).sum()])
+    return np.array([apart, (category[1:] == category[:-1]).sum(), (category * ranks).sum()])
 
 
-def surprise(rng, made):
-    """Standard deviations between what many indexes show and what random numbers would: the sum of each statistic over indexes, against its
-    mean and variance under 200 permutations an index."""
-    seen, mean, variance = np.zeros(2), np.zeros(2), np.zeros(2)
-    for category in made:
-        shuffles = np.array([statistics(rng.permutation(category)) for _ in range(200)])
-        seen, mean, variance = seen + statistics(category), mean + shuffles.mean(0), variance + shuffles.var(0, ddof=1)/200*201
-    return np.abs(seen - mean)/np.sqrt(variance)
+def any_order(kind, children, n, rng):
+    "An order of photographs, leaves or inner nodes that knows nothing but the links: siblings side by side, in random order."
+    if kind == 'photographs': return rng.permutation(n)
+    leaves, inner, level = [], [], [len(children) - 1]
+    while level:
+        below = [int(c) for i in level for c in rng.permutation(children[i]) if c >= 0]
+        leaves, inner, level = leaves + [c for c in below if c < n], [level] + inner, [c - n for c in below if c >= n]
+    return leaves if kind == 'leaves' else [i for row in inner[:-1] for i in row]
+
+
+def surprise(rng, kind, made):
+    """Standard deviations between what many indexes show and what random orders would: the sum of each statistic over indexes, against its
+    mean and variance under 60 orders an index."""
+    seen, mean, variance = np.zeros((3, 3))
+    for shown, children in made:
+        category, n = shown[kind], len(shown['leaves'])
+        orders = [any_order(kind, children, len(category) if kind == 'photographs' else n, rng) for _ in range(60)]
+        shuffles = np.array([statistics(category[order]) for order in orders])
+        seen, mean, variance = seen + statistics(category), mean + shuffles.mean(0), variance + shuffles.var(0, ddof=1)/60*61
+    return np.abs(seen - mean)/np.sqrt(np.maximum(variance, 1e-9))
 
 
 LIMIT = 7  # standard deviations of a sum over 80 indexes
@@ -348,17 +360,17 @@ LIMIT = 7  # standard deviations of a sum over 80 indexes
 
 @pytest.mark.parametrize('in_order', [False, True])
 def test_numbers_say_nothing_about_categories(tmp_path, monkeypatch, in_order):
-    """Ids, leaf numbers and inner numbers look like random ones, and the same test notices a broken owner who numbers in folder order.
+    """Ids look like random ones, numbers of nodes like a random order of the links, and the same test notices a broken owner who numbers in folder order.
 
     A sum over 80 indexes is close to normal: seven standard deviations have a chance of 3e-12; the skewness that is left in the sums
-    (under 0.3) raises it to less than 1e-8, so that six such sums fail by chance less than once in 10 ** 7 runs."""
+    (under 0.3) raises it to less than 1e-8, so that nine such sums fail by chance less than once in 10 ** 7 runs."""
     if in_order:
         monkeypatch.setattr(tree_privacy.roles, 'shuffled', np.arange)
         monkeypatch.setattr(tree_privacy.roles, 'node_order', folder_order)
     rng, categories = np.random.default_rng(5), np.repeat(np.arange(4), 16)
     shown = [numbered(tmp_path/f'{i}', rng, categories) for i in range(80)]
     for kind in ('photographs', 'leaves', 'inner'):
-        far = surprise(rng, [s[kind] for s in shown])
+        far = surprise(rng, kind, shown)
         assert (far > LIMIT).any() if in_order else (far < LIMIT).all(), kind
 
 

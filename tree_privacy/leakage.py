@@ -453,7 +453,7 @@ def link_requests(
 def requests_right(
     guess: np.ndarray,  # (m,) int
     truth: Truth,  # with the searches' codes
-) -> tuple:  # (m,) float, and float: the share of calling every search new, or every one a repeat of a random one
+) -> tuple:  # (m,) float, and float: the share of calling every search new
     "Share of searches that were rightly called new, or a repeat of the right code."
     same = (truth.queries @ truth.queries.T) == truth.queries.shape[1]
     repeated = np.tril(same, -1).any(1)
@@ -602,7 +602,7 @@ ATTACKS = {  # name: what it needs, run(seen, known, seconds), score(guess, trut
     'fewer pairs': ('0.6 d known photographs, d searches', on_pairs(fewer_pairs, pairs(.6)), bits_score),
     'exact distances': ('a search', lambda s, k, t: score_grid(s)[0], lambda g, truth, k, s: distances_right(g, truth)),
     'independent bits': ('nothing', lambda s, k, t: independent_bits(s), lambda g, truth, k, s: columns_found(g, truth)),
-    'sign iteration: columns': ('nothing', lambda s, k, t: sign_iteration(s, seconds=t), lambda g, truth, k, s: columns_found(g, truth)),
+    'sign iteration: columns': ('nothing; split: better d + 1 searches', lambda s, k, t: sign_iteration(s, seconds=t), lambda g, truth, k, s: columns_found(g, truth)),
     'sign iteration: bits': ('a few known photographs', columns_placed, bits_score),
     'noise averaged': ('4 d known photographs, d searches', on_pairs(known_plaintext, pairs(4)), bits_score),
     'tree links': ('nothing; split: d + 1 searches', lambda s, k, t: tree_links(unlinked(s)), lambda g, truth, k, s: links_right(g, truth)),

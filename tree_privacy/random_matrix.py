@@ -71,7 +71,14 @@ def random_matrix(
 FORMS = 'basic', 'split', 'noisy'
 ARTIFICIAL = 16  # coordinates of the noisy form, of which a query picks half
 
-# %% ../nbs/30_random_matrix.ipynb #d6b8f7bf
+# %% ../nbs/30_random_matrix.ipynb #621b2178
+def check_lock(secret, form, condition, noise, sigma):
+    "Raise `InputError` unless a key can be made of these."
+    if form not in FORMS or len(secret) != 32 or not (1 <= condition < np.inf and 0 <= noise < np.inf and 0 < sigma < np.inf):
+        raise InputError(f"form {form!r}, a secret of {len(secret)} bytes, condition {condition}, noise {noise}, sigma {sigma}: wanted "
+                         f"one of {', '.join(FORMS)}, 32 bytes, at least 1, at least 0, more than 0, all of them finite")
+
+# %% ../nbs/30_random_matrix.ipynb #7bfc85a5
 class MatrixKey:
     "A secret that encrypts nodes and queries so that their inner products survive (Wong et al., SIGMOD 2009)."
     def __init__(self,
@@ -82,14 +89,11 @@ class MatrixKey:
         noise: float = 1.,  # float, the random shares of the split form are this far from half, at most
         sigma: float = 4.,  # float, standard deviation of a score in the noisy form, in units of p · q
     ):
-        if form not in FORMS or len(secret) != 32 or not (condition >= 1 and noise >= 0 and sigma > 0):
-            raise InputError(f"form {form!r}, a secret of {len(secret)} bytes, condition {condition}, noise {noise}, sigma {sigma}: wanted "
-                             f"one of {', '.join(FORMS)}, 32 bytes, at least 1, at least 0, more than 0")
+        check_lock(secret, form, condition, noise, sigma)
         self.bits, self.form, self.condition, self.noise, self.sigma = bits, form, condition, noise, sigma
         self.size = bits + 1 + ARTIFICIAL * (form == 'noisy')
         halves = ('one', 'two') if form == 'split' else ('one',)
-        pairs = [random_matrix(subkey(secret, f'matrix {h}'), self.size, condition) for h in halves]
-        self.matrices, self.inverses = zip(*pairs)
+        self.matrices, self.inverses = zip(*(random_matrix(subkey(secret, f'matrix {h}'), self.size, condition) for h in halves))
         self.splits = expanded(subkey(secret, 'split bits'), (bits + 1,)) < .5
 
     @classmethod
@@ -100,9 +104,11 @@ class MatrixKey:
         "A key from the operating system's randomness. Who loses it loses the index; who copies it reads every code."
         return cls(os.urandom(32), bits, **options)
 
-    def __repr__(self): return f'MatrixKey({self.bits} bits, {self.form} form, condition number {self.condition:g})'
+# %% ../nbs/30_random_matrix.ipynb #1262ebd8
+@patch
+def __repr__(self: MatrixKey): return f'MatrixKey({self.bits} bits, {self.form} form, condition number {self.condition:g})'
 
-# %% ../nbs/30_random_matrix.ipynb #e843cf6d
+# %% ../nbs/30_random_matrix.ipynb #30bcc8c6
 def shares(key, rows, where, scale):
     "(n, d + 1) rows as two summands: random where `where` holds, two copies elsewhere"
     if key.form != 'split': return (rows,)
@@ -110,7 +116,7 @@ def shares(key, rows, where, scale):
     half = np.where(where, rows / 2, rows)
     return half + offset, half - offset
 
-# %% ../nbs/30_random_matrix.ipynb #75289516
+# %% ../nbs/30_random_matrix.ipynb #ea68471b
 @patch
 def encrypt_nodes(self: MatrixKey,
     vectors: np.ndarray,  # (n, d + 1) float64, from MergeTree.vectors
@@ -122,7 +128,7 @@ def encrypt_nodes(self: MatrixKey,
         vectors = np.hstack([vectors, normal(*fresh((2, len(vectors), ARTIFICIAL))) * self.sigma / np.sqrt(ARTIFICIAL / 2)])
     return np.hstack([half @ m for half, m in zip(shares(self, vectors, self.splits, 1), self.matrices)])
 
-# %% ../nbs/30_random_matrix.ipynb #f230f3e7
+# %% ../nbs/30_random_matrix.ipynb #b9e0805a
 @patch
 def encrypt_query(self: MatrixKey,
     code: np.ndarray,  # (d // 8,) uint8, a packed code
@@ -136,7 +142,7 @@ def encrypt_query(self: MatrixKey,
     halves = shares(self, row, ~self.splits, r)
     return np.hstack([half @ i.T for half, i in zip(halves, self.inverses)])[0], r
 
-# %% ../nbs/30_random_matrix.ipynb #af821802
+# %% ../nbs/30_random_matrix.ipynb #aa7a982f
 def distances(
     scores: np.ndarray,  # (n,) float64, what the cloud computed for leaves
     r: float,  # float, the query's own
@@ -150,7 +156,7 @@ def distances(
         raise InputError(f'{(~fits).sum()} of {len(fits)} scores belong to no Hamming distance: this reply was altered or is for another query')
     return rounded.astype(np.int64)
 
-# %% ../nbs/30_random_matrix.ipynb #bc7d8f54
+# %% ../nbs/30_random_matrix.ipynb #67abccc1
 @patch
 def epsilon(self: MatrixKey,
     dtype,  # numpy.float32 or numpy.float64, how ciphertexts are stored
@@ -159,7 +165,7 @@ def epsilon(self: MatrixKey,
     size = len(self.matrices) * self.size
     return float(np.finfo(dtype).eps / 2 + 4 * size * self.condition * 2. ** -53)
 
-# %% ../nbs/30_random_matrix.ipynb #aacfc55c
+# %% ../nbs/30_random_matrix.ipynb #e49edace
 @patch
 def store(self: MatrixKey,
     ciphertexts: np.ndarray,  # (n, D) float64

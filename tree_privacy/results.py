@@ -71,7 +71,7 @@ def draws(
         for c in categories:
             rng = np.random.default_rng(seed)
             some = rng.permutation(kinds)[:c]
-            here = np.sort(np.concatenate([rng.permutation(np.flatnonzero(labels == k))[:each] for k in some]))
+            here = rng.permutation(np.concatenate([rng.permutation(np.flatnonzero(labels == k))[:each] for k in some]))
             there = np.flatnonzero(np.isin(asked_labels, some))
             yield c, seed, codes[here], labels[here], queries[there], asked_labels[there]
 

@@ -1,0 +1,143 @@
+"The locks that hold: same results as the plain search, and whatever is forged, damaged or another's is refused."
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from tree_privacy import private_locks
+from tree_privacy.data import InputError
+from tree_privacy.measures import hamming
+from tree_privacy.private_locks import (N, ROW, Checks, HomomorphicCloud, HomomorphicKey, ask, decrypted, forged, lock_codes, modulus,
+                                        multiplied, open_scores, packed, random_polynomials, read_key, unpacked)
+
+few = settings(max_examples=12, deadline=None)
+key = HomomorphicKey.generate()
+
+
+def some(n, d, seed=0): return np.random.default_rng(seed).integers(0, 256, (n, d // 8), dtype=np.uint8)
+
+
+@pytest.fixture(scope='module')
+def small():
+    "300 codes of 16 bits, their cloud and the checks."
+    codes = some(300, 16)
+    return codes, HomomorphicCloud(lock_codes(key, codes)), Checks(b'c' * 32, codes)
+
+
+@few
+@given(st.integers(1, 40), st.sampled_from([8, 16, 128, 248]), st.integers(0, 2 ** 30))
+def test_distances_are_exact(n, d, seed):
+    "For any codes and queries, equal and opposite ones included, and through the key's bytes."
+    codes = some(n, d, seed)
+    query = np.random.default_rng(seed + 1).choice([codes[0], ~codes[-1], some(1, d, seed + 2)[0]])
+    again = HomomorphicKey(key.data)
+    cloud = HomomorphicCloud(lock_codes(key, codes))
+    found = open_scores(again, cloud.scores(ask(again, query)), query, Checks(b'c' * 32, codes))
+    assert found.tolist() == hamming(query[None], codes)[0].tolist()
+
+
+def test_more_than_one_chunk():
+    "Codes beyond the first 2,048 are found as well, and the last chunk's unused places hold zeros."
+    codes, query = some(2 * N + 5, 8), some(1, 8, 1)[0]
+    reply = HomomorphicCloud(lock_codes(key, codes)).scores(ask(key, query))
+    assert reply.shape == (3, 3, ROW) and open_scores(key, reply, query, Checks(b'c' * 32, codes)).tolist() == hamming(query[None], codes)[0].tolist()
+    assert (decrypted(key, reply)[len(codes):] == 0).all()
+
+
+@few
+@given(st.integers(0, 2 ** 30), st.integers(1, 3))
+def test_packing(seed, m):
+    "Numbers of 54 bits come back, largest and smallest included; multiplication modulo q is that of whole numbers."
+    rng = np.random.default_rng(seed)
+    numbers = rng.choice(np.concatenate([rng.integers(0, 2 ** 54, 50, np.uint64), np.array([0, 1, 2 ** 54 - 1], np.uint64)]), (m, 2, N))
+    assert (unpacked(packed(numbers)) == numbers).all() and packed(numbers).shape == (m, 2, ROW)
+    a, b = (rng.choice(np.array([0, 1, 2, modulus() - 1, modulus() - 2, *rng.integers(0, modulus(), 5)], np.uint64), 200) for _ in range(2))
+    assert multiplied(a, b, np.uint64(modulus())).tolist() == [int(x) * int(y) % modulus() for x, y in zip(a, b)]
+
+
+def test_nothing_repeats():
+    "Equal codes, and equal queries: other ciphertexts, seeds and lengths of one size."
+    table = lock_codes(key, np.zeros((2, 1), np.uint8))
+    assert len({parts.tobytes() for parts in table[0]}) == 8
+    asked = [ask(key, np.zeros(2, np.uint8)) for _ in range(20)] + [ask(key, np.full(2, 255, np.uint8))]
+    assert len({a['seed'].tobytes() for a in asked}) == 21 and len({row.tobytes() for a in asked for row in a['first']}) == 21 * 16
+    assert len({a['first'].shape for a in asked}) == 1
+
+
+def test_random_polynomials_are_uniform():
+    "Below q, and as flat as chance allows in sixteen boxes."
+    x = random_polynomials(b's' * 32, 50).ravel()
+    assert x.max() < modulus() and (random_polynomials(b's' * 32, 3) == x.reshape(50, N)[:3]).all()
+    boxes = np.bincount((x >> np.uint64(50)).astype(int), minlength=16)
+    assert (np.abs(boxes - len(x) / 16) < 6 * (len(x) / 16) ** .5).all()
+
+
+def test_another_key_opens_nothing(small):
+    codes, cloud, checks = small
+    other = HomomorphicKey.generate()
+    reply = cloud.scores(ask(key, codes[0]))
+    with pytest.raises(InputError, match='forged'): open_scores(other, reply, codes[0], checks)
+    with pytest.raises(InputError, match='forged'): open_scores(key, cloud.scores(ask(other, codes[0])), codes[0], checks)
+
+
+@pytest.mark.parametrize('how', ['another query', 'another collection', 'one number', 'swapped parts', 'zeros', 'the secret', 'one score', 'unused places'])
+def test_replies_are_verified(small, how):
+    "Whatever the cloud changes, the check fails before a distance is given; without the change it passes."
+    codes, cloud, checks = small
+    reply = cloud.scores(ask(key, codes[0]))
+    open_scores(key, reply, codes[0], checks)
+    numbers = unpacked(reply).copy()
+    if how == 'one number': numbers[0, 0, 7] = (numbers[0, 0, 7] + np.uint64(1)) % np.uint64(modulus())
+    if how == 'swapped parts': numbers[0, :2] = numbers[0, 1::-1]
+    if how == 'zeros': numbers[:] = 0
+    if how == 'one score': numbers[0, 0] = (numbers[0, 0] + private_locks.points_of(np.eye(1, N, 3, dtype=np.int64)[0])) % np.uint64(modulus())
+    if how == 'unused places': numbers[0, 0] = (numbers[0, 0] + private_locks.points_of(np.eye(1, N, 2000, dtype=np.int64)[0])) % np.uint64(modulus())
+    changed = {'another query': cloud.scores(ask(key, codes[1])), 'another collection': HomomorphicCloud(lock_codes(key, codes[::-1].copy())).scores(ask(key, codes[0])),
+               'the secret': forged(1, 0, 1)}.get(how, packed(numbers))
+    with pytest.raises(InputError, match='forged'): open_scores(key, changed, codes[0], checks)
+
+
+def test_the_forgery_reads_the_key_of_who_does_not_verify(small):
+    "On a twin without the check all coefficients are read, with any number of results; with the check none."
+    codes, cloud, checks = small
+    def careless(k): return lambda reply: np.argsort((16 - decrypted(key, reply)[:300]) * 129 % 257, kind='stable')[:k]
+    for k in (1, 10): assert read_key(1, 300, careless(k)).data[-8 * N:] == key.data[-8 * N:]
+    with pytest.raises(InputError, match='forged'): read_key(1, 300, lambda reply: open_scores(key, reply, codes[0], checks).argsort()[:10])
+
+
+@pytest.mark.parametrize('codes', [np.zeros((0, 8), np.uint8), np.zeros(8, np.uint8), np.zeros((2, 8)), np.zeros((2, 33), np.uint8)])
+def test_codes_that_do_not_fit(codes):
+    with pytest.raises(InputError, match='wanted|at most'): lock_codes(key, codes)
+
+
+@pytest.mark.parametrize('code', [np.zeros(0, np.uint8), np.zeros((1, 8), np.uint8), np.zeros(8), np.zeros(33, np.uint8)])
+def test_queries_that_do_not_fit(code):
+    with pytest.raises(InputError, match='wanted a packed code'): ask(key, code)
+
+
+def test_misshapen_messages(small):
+    "Requests and replies of other shapes or types, and numbers that are none modulo q."
+    codes, cloud, checks = small
+    good, reply = ask(key, codes[0]), cloud.scores(ask(key, codes[0]))
+    for bad in (dict(good, seed=good['seed'][:31]), dict(good, first=good['first'][:-1]), dict(good, first=good['first'].astype(np.int16)), dict(good, first=good['first'][:, 1:])):
+        with pytest.raises(InputError, match='not for 16 columns'): cloud.scores(bad)
+    for bad in (reply[:, :2], reply[:, :, 1:], reply.astype(int), np.concatenate([reply, reply])):
+        with pytest.raises(InputError, match='wanted uint8'): open_scores(key, bad, codes[0], checks)
+    with pytest.raises(InputError, match='no ciphertext'): open_scores(key, np.full_like(reply, 255), codes[0], checks)
+    with pytest.raises(InputError, match='no ciphertext'): cloud.scores(dict(good, first=np.full_like(good['first'], 255)))
+    with pytest.raises(InputError, match='wanted'): HomomorphicCloud(np.zeros((1, 8, N), np.uint64))
+    for data in (b'', b'x' * 100, key.data[:-1], key.data[:50] + bytes(len(key.data) - 50)):
+        with pytest.raises(InputError, match='no key'): HomomorphicKey(data)
+
+
+def test_the_cloud_cannot_decrypt(small):
+    "Nothing that the cloud's object leads to is a key, and SEAL's context decrypts nothing without one."
+    import seal
+    _, cloud, _ = small
+    held, seen = [vars(cloud)], []
+    while held:
+        x = held.pop()
+        seen.append(x)
+        held += list(x.values()) if isinstance(x, dict) else list(x) if isinstance(x, (list, tuple)) else list(vars(x).values()) if hasattr(x, '__dict__') else []
+    assert any(isinstance(x, seal.Ciphertext) for x in seen)
+    assert not any(isinstance(x, (seal.SecretKey, seal.Decryptor, seal.Encryptor, seal.KeyGenerator, HomomorphicKey, Checks)) for x in seen)
+    with pytest.raises(Exception): seal.Decryptor(private_locks.context(), seal.SecretKey())
