@@ -74,7 +74,7 @@ def test_inspect(world):
 
 def test_search_says_what_is_documented(world):
     found = printed('search', world / 'photos/a/03.png', *places(world), '--k', 5)
-    assert set(found) == {'results', 'cloud_ms', 'visits', 'lock'} and found['lock'] == 'random-matrix'
+    assert set(found) == {'results', 'cloud_ms', 'visits', 'lock', 'form'} and found['lock'] == 'random-matrix'
     assert len(found['results']) == 5 and all(set(r) == {'photo', 'distance', 'id'} for r in found['results'])
     first = found['results'][0]
     assert (first['photo'], first['distance']) == ('a/03.png', 0) and 0 < found['visits'] <= 47 and found['cloud_ms'] > 0
@@ -223,6 +223,41 @@ def test_a_key_with_a_passphrase(copy):
     assert printed('search', copy / 'photos/a/03.png', '--index', copy / 'new', '--key', copy / 'friend.key', '--k', 1)['results'][0]['photo'] == 'a/03.png'
     assert 'is empty' in tree_privacy('index', copy / 'photos', '--index', copy / 'other', '--key', copy / 'other.key', *QUICK, '--passphrase', code=2, TREE_PRIVACY_PASSPHRASE='').stderr
     assert not (copy / 'other').exists() and not (copy / 'other.key').exists()
+
+
+def test_passphrases_are_texts(copy):
+    "Composed or not, in any locale, the same letters open; bytes that are no text do as well; what would leave a key open is refused or said."
+    composed, apart = dict(TREE_PRIVACY_PASSPHRASE='caf\u00e9'), dict(TREE_PRIVACY_PASSPHRASE='cafe\u0301')
+    tree_privacy('grant', '--key', copy / 'mine.key', '--out', copy / 'locked.key', '--passphrase', **composed)
+    for way in (apart, dict(composed, LC_ALL='C', PYTHONUTF8='0', PYTHONCOERCECLOCALE='0')):
+        assert 'who learns what' in tree_privacy('inspect', copy / 'cloud', '--key', copy / 'locked.key', **way).stdout
+    odd = dict(TREE_PRIVACY_PASSPHRASE=os.fsdecode(b'\xff'))
+    tree_privacy('grant', '--key', copy / 'mine.key', '--out', copy / 'odd.key', '--passphrase', **odd)
+    assert 'who learns what' in tree_privacy('inspect', copy / 'cloud', '--key', copy / 'odd.key', **odd).stdout
+    assert '--passphrase' in tree_privacy('index', copy / 'photos', *places(copy), *QUICK, '--passphrase', code=2, **composed).stderr
+    assert 'is a folder' in tree_privacy('grant', '--key', copy / 'mine.key', '--out', copy, code=2).stderr
+    tree_privacy('index', copy / 'photos', '--index', copy / 'new', '--key', copy / 'own.key', *QUICK, '--passphrase', **composed)
+    assert 'will not be' in tree_privacy('rotate', '--index', copy / 'new', '--key', copy / 'own.key', '--new-key', copy / 'open.key', **composed).stderr
+
+
+def test_output_that_nobody_takes(copy):
+    "A full or closed standard output: no traceback, and nothing false about the index."
+    rotate = f'{COMMAND} rotate --index {copy}/cloud --key {copy}/mine.key --new-key {copy}/next.key'
+    done = subprocess.run(rotate + ' > /dev/full', shell=True, capture_output=True, text=True)
+    assert 'Traceback' not in done.stderr and 'as it was' not in done.stderr and 'No space left' in done.stderr
+    assert 'who learns what' in tree_privacy('inspect', copy / 'cloud', '--key', copy / 'next.key').stdout
+    done = subprocess.run(f'{COMMAND} inspect {copy}/cloud >&-', shell=True, capture_output=True, text=True)
+    assert done.returncode == 0 and not done.stderr
+
+
+@pytest.mark.parametrize('n', [1, 4])
+def test_attack_on_next_to_nothing(tmp_path, n):
+    "One photograph, or four equal ones: rows without figures say why, and the JSON is one."
+    (tmp_path / 'photos').mkdir()
+    for i in range(n): Image.new('RGB', (40, 30), 'red').save(tmp_path / f'photos/{i}.png')
+    tree_privacy('index', tmp_path / 'photos', *places(tmp_path), *QUICK)
+    rows = printed('attack', tmp_path / 'cloud', '--key', tmp_path / 'mine.key', '--queries', 5, '--only', 'neighbours, exact distances,independent bits')['rows']
+    assert len(rows) == 3 and all(r['recovered'] is None and 'different codes' in r['why'] for r in rows)
 
 
 def test_attack(world, tmp_path):

@@ -22,6 +22,7 @@ import numpy as np
 
 import tree_privacy
 from .data import SUFFIXES, Images, InputError, digits, folder, labels_from_csv, open_picture, progress, select
+from .leakage import ATTACKS
 from .random_matrix import FORMS
 from .roles import (MANIFEST, Cloud, Owner, OwnerKey, User, check_manifest, hello, leakage, leakage_text, load_key, open_file, read_found,
                                 read_manifest, read_message, replaceable, save_key, write_synced)
@@ -68,7 +69,9 @@ def typed_in(prompt):
     "A passphrase from the environment or from the terminal"
     if 'TREE_PRIVACY_PASSPHRASE' in os.environ: return os.environ['TREE_PRIVACY_PASSPHRASE']
     if not sys.stdin.isatty(): raise InputError(f'{prompt} is wanted: run this on a terminal, or set TREE_PRIVACY_PASSPHRASE')
-    return getpass.getpass(f'{prompt}: ')
+    try: return getpass.getpass(f'{prompt}: ')
+    except EOFError: raise InputError('no passphrase was given: try again') from None
+    except UnicodeDecodeError: raise InputError('this terminal sent bytes that are no text: type another passphrase, or set TREE_PRIVACY_PASSPHRASE') from None
 
 def key_from(path): return load_key(path, lambda: typed_in(f'the passphrase of {path}'))
 
@@ -160,6 +163,7 @@ def index(
     "Encrypt a folder of photographs into an index that a cloud can search; an index that is there is made anew, if the key opens it."
     check_places(args.index, args.key, args.photos_folder)
     made, there = not Path(args.key).exists(), Path(args.index, MANIFEST).exists()
+    if args.passphrase and not made: raise InputError(f'{args.key} exists: --passphrase locks new key files only; leave it out')
     if made and there: raise InputError(f'there is no key file {args.key}, and {args.index} was made with one: give that, or a new folder for a new index')
     key, passphrase = OwnerKey.generate() if made else key_from(args.key), new_passphrase(args) if made else None
     author, old = Owner(key), replaceable(args.index, key)
@@ -219,9 +223,11 @@ def rotate(
     args,  # argparse.Namespace, the options of this command
 ):
     "Lock an index anew under a new key: old keys open nothing of it any more. Copies that somebody kept stay open to the old key."
-    if Path(args.new_key).exists(): raise InputError(f'{args.new_key} exists and is not overwritten: give another name for the new key file')
+    if Path(args.new_key).exists():
+        raise InputError(f'{args.new_key} exists and is not overwritten: give another name for the new key file (if it is left from a rotation that was cut off, `tree-privacy inspect {args.index} --key {args.new_key}` says whether the index opens with it)')
     check_places(args.index, args.new_key)
     author, new = owner(args.index, args.key), OwnerKey.generate()
+    if not args.passphrase and b'"scrypt"' in Path(args.key).read_bytes(): say(f'tree-privacy: warning: {printable(args.key)} is locked with a passphrase, and {printable(args.new_key)} will not be: add --passphrase')
     save_key(new, args.new_key, new_passphrase(args))
     try: author.rotate(args.index, new)
     except BaseException:
@@ -280,10 +286,11 @@ def search(
         pictures = [open_picture(io_bytes(data), 256) for _, data in files(cloud, user, [r.id for r in session.result], args.originals)]
         draw_results(args.picture, [(open_picture(args.photo, 256), pictures, session.result)])
         say(f'{args.picture} written')
-    if args.json: print(json.dumps(found_json(session, user.manifest)))
+    if args.json: print(json.dumps(found_json(session, user.manifest) | dict(form=user.manifest['form'])))
     else:
         print_results(session.result)
-        say(f'{session.visits} of {user.manifest["nodes"]} nodes visited in {session.cloud_ms:.1f} ms; nearer photographs may exist: a larger --nodes looks further')
+        say(f'{session.visits} of {user.manifest["nodes"]} nodes visited in {session.cloud_ms:.1f} ms; nearer photographs may exist: a larger '
+            + ('--k finds them, because scores are noisy in this index' if user.manifest['form'] == 'noisy' else '--nodes looks further'))
 
 # %% ../nbs/99_cli.ipynb #5e2e7e9e
 def io_bytes(data):
@@ -429,14 +436,14 @@ def attack(
     args,  # argparse.Namespace, the options of this command
 ):
     "Play a curious cloud against an index: what each attack recovers, beside what guessing would. The key makes the searches and scores the guesses; no attack is given it."
-    from tree_privacy.leakage import ATTACKS, play, stage
-    names = args.only.split(',') if args.only else list(ATTACKS)
+    from tree_privacy.leakage import play, stage
+    names = [name.strip() for name in args.only.split(',')] if args.only else list(ATTACKS)
     strange = set(names) - set(ATTACKS)
     if strange: raise InputError(f'there is no attack {min(strange)!r}: wanted some of {", ".join(ATTACKS)}')
     if args.queries < 1: raise InputError('--queries 0 leaves nothing to see: wanted 1 or more')
     scene = stage(args.index, owner(args.index, args.key).key, args.known_pairs, args.queries)
     rows = play(*scene, names, args.seconds)
-    if args.json: print(json.dumps(dict(rows=rows)))
+    if args.json: print(json.dumps(dict(rows=rows), allow_nan=False))
     else: print(attack_text(args, scene, rows))
 
 # %% ../nbs/99_cli.ipynb #eeb62004
@@ -749,7 +756,7 @@ def attack_command(commands):
     p.add_argument('--known-pairs', type=natural, metavar='N', help='photographs whose codes the attacker knows (default 4 a bit, at most half of the collection)')
     p.add_argument('--queries', type=natural, default=300, metavar='N', help='searches that the cloud sees (default 300)')
     p.add_argument('--seconds', type=positive, default=120, metavar='N', help='time for the attack on ciphertexts alone, at most (default 120)')
-    p.add_argument('--only', metavar='NAMES', help='some attacks, with commas between, instead of all')
+    p.add_argument('--only', metavar='NAMES', help=f'some attacks, with commas between, instead of all ({", ".join(ATTACKS)})')
     common(p, 'json')
 
 # %% ../nbs/99_cli.ipynb #c35c9564
@@ -810,6 +817,7 @@ def main(
     except KeyboardInterrupt: return say('tree-privacy: interrupted; nothing half-written is left') or 130
     except (InputError, OSError) as error: return say(f'tree-privacy: {one_line(error)}') or 2
     except Exception as error:
+        if isinstance(error.__cause__, KeyboardInterrupt): return say('tree-privacy: interrupted; nothing half-written is left') or 130  # in compiled code
         if os.environ.get('TREE_PRIVACY_DEBUG'): raise
         return say(f'tree-privacy: this should not have happened ({type(error).__name__}: {one_line(error)}); '
                    'please report it with what TREE_PRIVACY_DEBUG=1 shows') or 1
@@ -818,6 +826,8 @@ def main(
 # %% ../nbs/99_cli.ipynb #69b27016
 def run():
     "What the installed command calls."
+    for name in ('stdout', 'stderr'):  # closed by whoever called
+        if getattr(sys, name) is None: setattr(sys, name, open(os.devnull, 'w'))
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -828,5 +838,5 @@ def one_line(error):
     "An error's text on one line, with the file that it is about."
     if isinstance(error, OSError) and error.strerror:
         name = f'{error.filename}: ' if error.filename else ''
-        return f'{name}{error.strerror}' + (': make room and try again; the index is as it was' if error.errno == 28 else '')
+        return f'{name}{error.strerror}' + (': make room and try again' + ('; the index is as it was' if error.filename else '') if error.errno == 28 else '')
     return printable(' '.join(str(error).split()))

@@ -22,7 +22,7 @@ from .data import InputError, progress
 from .measures import bootstrap, signs
 from .random_matrix import fresh, normal, random_matrix
 from .roles import Cloud, Owner, User, hello, read_message
-from .tree import members
+from .tree import check_numbers, members, number, whole
 
 # %% ../nbs/60_leakage.ipynb #e81ce1b9
 class NothingToWorkOn(InputError):
@@ -57,6 +57,7 @@ def see(
 ) -> Seen:  # for the attacks
     "Open the cloud's own files and its requests."
     m, t, sent = cloud.manifest, cloud.tree, [read_message(r, 'hello search fetch') for r in requests]
+    if any(x.header.get('index', m['index']) != m['index'] for x in sent): raise InputError('a request is for another index than this')
     of = lambda kind, name: [x.arrays[name] for x in sent if x.header['kind'] == kind]
     lengths = {int(i): int(n) for p in cloud.packs for i, n in zip(p['ids'], np.diff(p['start']))}
     return Seen(t['table'], m['leaves'], m['bits'], m['form'], of('search', 'trapdoor'), t['children'], t['start'], t['ids'],
@@ -76,6 +77,7 @@ class Known:
         k: int,  # int, pairs
     ) -> 'Known':  # the first k pairs
         "A smaller knowledge; raises `NothingToWorkOn` where there are fewer."
+        check_numbers(k=k)
         if len(self.leaf) < k: raise NothingToWorkOn(f'{k} known photographs are needed, and {len(self.leaf)} are known')
         return Known(self.leaf[:k], self.codes[:k], self.files, self.categories)
 
@@ -129,6 +131,7 @@ def some_known(
     **more,  # files and categories
 ) -> Known:  # k pairs of leaf and code
     "Tell the attacker some photographs, those first that are linearly independent."
+    if not whole(k, 0, 2 ** 60): raise InputError(f'{k!r} known photographs: wanted a whole number from 0 on')
     order = np.random.default_rng(seed).permutation(len(truth.codes))
     rows, basis, first = np.c_[truth.codes, np.ones(len(truth.codes))], [], []
     for i in order[:8 * rows.shape[1]]:
@@ -192,6 +195,7 @@ def bits_right(
 ) -> tuple:  # (leaves not known,) float, and float: the share of guessing
     "Share of right bits of every leaf that was not known."
     others = np.setdiff1d(np.arange(len(truth.codes)), known.leaf)
+    if not len(others): raise NothingToWorkOn('every photograph is known')
     usual = np.where(known.codes.mean(0) > 0, 1, -1) if len(known.codes) else np.ones(truth.codes.shape[1])
     return (guess == truth.codes)[others].mean(1), float((usual == truth.codes)[others].mean())
 
@@ -278,7 +282,8 @@ def independent_bits(
     u = span(linear(seen))
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        x = FastICA(min(u.shape[1], seen.bits), fun='cube', max_iter=rounds, random_state=seed, whiten='unit-variance').fit_transform(u)
+        try: x = FastICA(min(u.shape[1], seen.bits), fun='cube', max_iter=rounds, random_state=seed, whiten='unit-variance').fit_transform(u)
+        except ValueError: raise NothingToWorkOn('the analysis did not come to an end on so few ciphertexts') from None
     top, low = np.quantile(x, .95, axis=0), np.quantile(x, .05, axis=0)
     columns = accepted(u, x - (top + low) / 2)
     if not columns.shape[1]: raise NothingToWorkOn('no combination of the ciphertexts takes two values only')
@@ -415,8 +420,9 @@ def neighbours(
     some: int = 500,  # int, for how many leaves, spread evenly
 ) -> tuple:  # (some,) int leaves, and (some, k) int leaves that seem nearest to them
     "The nearest ciphertexts by Euclidean distance."
+    check_numbers(k=k, some=some)
     e = seen.table[:seen.leaves]
-    rows = np.unique(np.linspace(0, len(e) - 1, some).astype(int))
+    k, rows = min(k, len(e) - 1), np.unique(np.linspace(0, len(e) - 1, some).astype(int))
     apart = (e ** 2).sum(1) - 2 * e[rows] @ e.T
     apart[np.arange(len(rows)), rows] = np.inf
     return rows, np.argsort(apart, axis=1)[:, :k]
@@ -524,6 +530,7 @@ def fetched_together(
     k: int = 10,  # int
 ) -> dict:  # {id: list of at most k ids}, most often fetched together first
     "A graph of neighbours from what was fetched together."
+    check_numbers(k=k)
     together = {}
     for ids in seen.fetched:
         for i in ids:
@@ -545,7 +552,7 @@ def graph_right(
     for i, row in guess.items():
         h = (codes.shape[1] - codes @ codes[place[i]]) / 2
         h[place[i]] = np.inf
-        edge = np.partition(h, min(9, len(h) - 1))[min(9, len(h) - 1)]
+        edge = np.partition(h, min(9, len(h) - 2))[min(9, len(h) - 2)]
         out.append((h[[place[j] for j in row]] <= edge).mean())
         chance.append((h <= edge).sum() / (len(h) - 1))
     return np.array(out), float(np.mean(chance))
@@ -614,7 +621,13 @@ ATTACKS = {  # name: what it needs, run(seen, known, seconds), score(guess, trut
     'signs of ciphertexts': ('nothing', lambda s, k, t: bits_by_sign(s), lambda g, truth, k, s: bits_right(g, truth, Known())),
 }
 
-# %% ../nbs/60_leakage.ipynb #efb27d19
+# %% ../nbs/60_leakage.ipynb #9f55de05
+def check_play(attacks, seconds):
+    "Raise `InputError` unless these are attacks and a time."
+    if isinstance(attacks, str) or not set(attacks) <= set(ATTACKS): raise InputError(f'attacks are {attacks!r}: wanted names, some of {", ".join(ATTACKS)}')
+    if not number(seconds, 0, 1e9): raise InputError(f'seconds is {seconds!r}: wanted a number from 0 on')
+
+# %% ../nbs/60_leakage.ipynb #3815e911
 def play(
     seen: Seen,  # what the cloud has
     known: Known,  # what it knows beforehand
@@ -623,12 +636,14 @@ def play(
     seconds: float = 120.,  # float, at most for sign iteration
 ) -> list:  # one dict an attack: attack, lock, d, n, needs, recovered, guessing, low, high, seconds, and why where recovered is None
     "Run attacks and score them; intervals are over photographs, searches, columns or links."
+    check_play(attacks, seconds)
     rows = []
     for name in progress(attacks, 'attacking'):
         needs, run, score = ATTACKS[name]
         row = dict(attack=name, lock=seen.lock, d=seen.bits, n=len(seen.ids), needs=needs)
         start = time.perf_counter()
         try:
+            if seen.leaves < 3: raise NothingToWorkOn(f'there are {seen.leaves} different codes: wanted three or more')
             guess = run(seen, known, seconds)
             took = round(time.perf_counter() - start, 3)
             values, guessing = score(guess, truth, known, seen)
@@ -639,7 +654,7 @@ def play(
             rows.append(row | dict(recovered=None, guessing=None, low=None, high=None, seconds=round(time.perf_counter() - start, 3), why=str(why)))
     return rows
 
-# %% ../nbs/60_leakage.ipynb #1a12f6a3
+# %% ../nbs/60_leakage.ipynb #b4ba415d
 def table(
     rows: list,  # from `play`, of one or several locks
     times: bool = False,  # bool, with seconds
@@ -657,7 +672,7 @@ def table(
         lines.append(f'{name:24} {needs:36}' + ''.join(f'{cell(by.get((name, lock))):>{width}}' for lock in locks))
     return '\n'.join(lines)
 
-# %% ../nbs/60_leakage.ipynb #2fc43e2c
+# %% ../nbs/60_leakage.ipynb #d14c1b58
 def stage(
     folder,  # path of an index
     key,  # the OwnerKey, to make the searches and to know the truth
@@ -666,7 +681,9 @@ def stage(
     seed: int = 0,  # int, which photographs are known and what is asked for
 ) -> tuple:  # Seen, Known and Truth, for `play`
     "Set the scene for attacks on an index."
+    check_numbers(queries=queries)
     rng, cloud, opened = np.random.default_rng(seed), Cloud(folder), Owner(key).open(folder)
+    if cloud.manifest['generation'] != opened.manifest['generation']: raise InputError(f'{folder} was changed while it was opened: try again')
     user, bits = User(key.grant(), cloud.answer(hello())), np.unpackbits(opened.codes, axis=1)
     asked = bits[rng.integers(0, len(bits), queries)]
     asked = np.packbits(asked ^ (rng.random(asked.shape) < .1), axis=1)
@@ -679,7 +696,7 @@ def stage(
         requests.append(user.fetch([r.id for r in s.result]).request)
     return told(see(cloud, requests), opened, user, cloud, asked, known_pairs, seed)
 
-# %% ../nbs/60_leakage.ipynb #d365a3ac
+# %% ../nbs/60_leakage.ipynb #e6883362
 def told(seen, opened, user, cloud, asked, known_pairs, seed):
     "What the attacker knows and the truth: forty files, the folders' sizes, and pairs of code and ciphertext"
     some, files = np.random.default_rng(seed).permutation(opened.ids)[:40], []

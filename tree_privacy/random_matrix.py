@@ -18,7 +18,7 @@ from fastcore.basics import patch
 
 from .data import InputError
 from .measures import signs
-from .tree import GRID
+from .tree import GRID, number, whole
 
 # %% ../nbs/30_random_matrix.ipynb #d5640859
 def subkey(
@@ -71,12 +71,13 @@ def random_matrix(
 FORMS = 'basic', 'split', 'noisy'
 ARTIFICIAL = 16  # coordinates of the noisy form, of which a query picks half
 
-# %% ../nbs/30_random_matrix.ipynb #621b2178
-def check_lock(secret, form, condition, noise, sigma):
+# %% ../nbs/30_random_matrix.ipynb #f16e144c
+def check_lock(secret, bits, form, condition, noise, sigma):
     "Raise `InputError` unless a key can be made of these."
-    if form not in FORMS or len(secret) != 32 or not (1 <= condition < np.inf and 0 <= noise < np.inf and 0 < sigma < np.inf):
-        raise InputError(f"form {form!r}, a secret of {len(secret)} bytes, condition {condition}, noise {noise}, sigma {sigma}: wanted "
-                         f"one of {', '.join(FORMS)}, 32 bytes, at least 1, at least 0, more than 0, all of them finite")
+    good = whole(bits, 8, 2 ** 16) and bits % 8 == 0 and number(condition, 1, 1e15) and number(noise, 0, 1e6) and number(sigma, 1e-6, 1e6)
+    if form not in FORMS or len(secret) != 32 or not good:
+        raise InputError(f"form {form!r}, a secret of {len(secret)} bytes, {bits!r} bits, condition {condition!r}, noise {noise!r}, sigma {sigma!r}: wanted one of "
+                         f"{', '.join(FORMS)}, 32 bytes, a multiple of 8, a number from 1 on, a number from 0 to a million, a number above 0 to a million")
 
 # %% ../nbs/30_random_matrix.ipynb #7bfc85a5
 class MatrixKey:
@@ -89,7 +90,7 @@ class MatrixKey:
         noise: float = 1.,  # float, the random shares of the split form are this far from half, at most
         sigma: float = 4.,  # float, standard deviation of a score in the noisy form, in units of p · q
     ):
-        check_lock(secret, form, condition, noise, sigma)
+        check_lock(secret, bits, form, condition, noise, sigma)
         self.bits, self.form, self.condition, self.noise, self.sigma = bits, form, condition, noise, sigma
         self.size = bits + 1 + ARTIFICIAL * (form == 'noisy')
         halves = ('one', 'two') if form == 'split' else ('one',)

@@ -19,6 +19,7 @@ import os
 import re
 import shutil
 import struct
+import unicodedata
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -102,8 +103,9 @@ def save_key(
     parts = dict(secret=key.secret.hex(), **{half: getattr(key, half).hex()})
     about = dict(tree_privacy='key', format=1, role=role) | (parts if passphrase is None else locked_parts(parts, role, passphrase))
     about['checksum'] = checksum(about)
+    if path.is_dir(): raise InputError(f'{path} is a folder: give a name for the key file')
     if not path.parent.is_dir(): raise InputError(f'there is no folder {path.parent} for the key file: make it first')
-    part = path.with_name(f'.{os.urandom(8).hex()}')
+    part = path.with_name(f'.{path.name}.{os.urandom(8).hex()}')
     try:
         write_synced(part, json.dumps(about, indent=1).encode() + b'\n', 0o600)
         os.link(part, path)
@@ -115,10 +117,14 @@ def checksum(about): return hashlib.sha256(json.dumps(about, sort_keys=True).enc
 
 def write_synced(path, data, mode=0o644):
     "Write a new file and wait until it is on the disk."
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), 'wb') as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), 'wb') as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 # %% ../nbs/50_roles.ipynb #d4b30840
 SCRYPT = dict(n=2 ** 17, r=8, p=1)
@@ -126,7 +132,7 @@ SCRYPT = dict(n=2 ** 17, r=8, p=1)
 def stretched(passphrase, salt, n, r, p):
     "A cipher from a passphrase"
     if not (n == SCRYPT['n'] and r == SCRYPT['r'] and p == SCRYPT['p']): raise ValueError('these costs are not ours')
-    return AESGCM(Scrypt(salt, 32, n, r, p).derive(passphrase.encode()))
+    return AESGCM(Scrypt(salt, 32, n, r, p).derive(unicodedata.normalize('NFC', passphrase).encode('utf-8', 'surrogateescape')))
 
 def locked_parts(parts, role, passphrase):
     "The secrets of a key file, sealed"
@@ -969,6 +975,7 @@ def leakage(
 ) -> list:  # dicts with what, cloud, user and both (each a dict from MOMENTS to no, part, own or all), why, and attacks that show it
     "Who learns what from an index, and when."
     if lock != 'random-matrix' or form not in FORMS: raise InputError(f'the lock is {lock!r} and its form {form!r}: wanted random-matrix, and one of {", ".join(FORMS)}')
+    if not FIELDS['rule'](rule) or not FIELDS['photos'](photos): raise InputError(f'the rule is {rule!r} and photos is {photos!r}: wanted a rule of MergeTree, and thumbs, full or none')
     words = lambda w: dict(zip(MOMENTS, w.split(), strict=True))
     return [dict(what=what, cloud=words(cloud), user=words(user), both=words(both), why=why, attacks=list(attacks))
             for what, cloud, user, both, why, attacks in always_leaks(form, rule, photos) + scores_leak(form)]
