@@ -4,6 +4,9 @@ import tempfile
 
 import pytest
 
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # threads that wait leave their core to the process beside them
+os.environ.setdefault('OPENBLAS_THREAD_TIMEOUT', '4')
+
 
 @pytest.fixture(scope='session', autouse=True)
 def own_cache():

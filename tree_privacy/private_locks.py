@@ -65,11 +65,17 @@ def header(parts):
     about = u64(*context().first_context_data().parms_id()) + b'\1' + u64(parts, N, 1) + np.float64(1).tobytes() + u64(1)
     return mark + u64(16 + len(about) + 24 + size) + about + mark + u64(24 + size, parts * N)
 
-# %% ../nbs/70_private_locks.ipynb #2da71774
-def parts_of(ciphertext):
-    "(parts, N) uint64"
-    data = written(lambda path: ciphertext.save(path, seal.compr_mode_type.none))
-    return np.frombuffer(data, '<u8', offset=len(data) - 8 * N * ciphertext.size()).reshape(-1, N)
+# %% ../nbs/70_private_locks.ipynb #c72f2863
+def arrays_of(ciphertexts):
+    "A list of (parts, N) uint64"
+    with place_in_memory() as path:
+        def array(c):
+            c.save(str(path), seal.compr_mode_type.none)
+            data = path.read_bytes()
+            return np.frombuffer(data, '<u8', offset=len(data) - 8 * N * c.size()).reshape(-1, N)
+        return [array(c) for c in ciphertexts]
+
+def parts_of(ciphertext): return arrays_of([ciphertext])[0]
 
 def ciphertext_of(parts):
     "A ciphertext from (parts, N) uint64; raises `InputError` where SEAL finds that it is none"
@@ -164,20 +170,23 @@ def lock_codes(
     columns = plus.reshape(-1, N, plus.shape[1]).transpose(0, 2, 1)
     table = np.empty((*columns.shape[:2], 2, N), np.uint64)
     for i in progress(range(len(columns)), 'encrypting codes'):
-        for j, column in enumerate(columns[i]): table[i, j] = parts_of(key._encryptor.encrypt_symmetric(plaintext_of(column)))
+        table[i] = arrays_of(key._encryptor.encrypt_symmetric(plaintext_of(column)) for column in columns[i])
     return table
 
-# %% ../nbs/70_private_locks.ipynb #26b9623d
+# %% ../nbs/70_private_locks.ipynb #30e60ed2
+@compiled
+def product(a, b, q):
+    "a * b modulo q, for uint64 with a * b below 2 ** 108: the quotient is guessed in double precision and corrected"
+    rest = np.int64(a * b - np.uint64(np.float64(a) * np.float64(b) / np.float64(q)) * q)
+    while rest < 0: rest += np.int64(q)
+    while rest >= np.int64(q): rest -= np.int64(q)
+    return np.uint64(rest)
+
 @compiled
 def multiplied(a, b, q):
-    "a * b modulo q for uint64 below 2 ** 54, coefficient by coefficient: the quotient is guessed in double precision and corrected"
-    out, share = np.empty(len(a), np.uint64), 1. / q
-    for i in range(len(a)):
-        guess = np.uint64(np.float64(a[i]) * np.float64(b[i]) * share)
-        rest = np.int64(a[i] * b[i] - guess * q)
-        while rest < 0: rest += np.int64(q)
-        while rest >= np.int64(q): rest -= np.int64(q)
-        out[i] = np.uint64(rest)
+    "(n,) uint64 times (n,) uint64 modulo q"
+    out = np.empty(len(a), np.uint64)
+    for i in range(len(a)): out[i] = product(a[i], b[i], q)
     return out
 
 def random_polynomials(seed, count):
@@ -195,38 +204,58 @@ def ask(
     if code.dtype != np.uint8 or code.ndim != 1 or not 0 < 8 * len(code) < T: raise InputError(f'the query is {code.dtype} of shape {code.shape}: wanted a packed code, uint8 of shape (d // 8,), of at most {T - 1} bits')
     seed, q, first = os.urandom(32), np.uint64(modulus()), np.empty((8 * len(code), N), np.uint64)
     one = {sign: plaintext_of(np.array([sign] + [0] * (N - 1))) for sign in (1, -1)}
-    for j, (sign, a) in enumerate(zip(signs(code), random_polynomials(seed, 8 * len(code)))):
-        c0, c1 = parts_of(key._encryptor.encrypt_symmetric(one[int(sign)]))
+    made = arrays_of(key._encryptor.encrypt_symmetric(one[int(sign)]) for sign in signs(code))
+    for j, ((c0, c1), a) in enumerate(zip(made, random_polynomials(seed, 8 * len(code)))):
         first[j] = (c0 + multiplied((c1 + q - a) % q, key._values, q)) % q
     return dict(seed=np.frombuffer(seed, np.uint8), first=packed(first))
 
-# %% ../nbs/70_private_locks.ipynb #f6c62b1a
+# %% ../nbs/70_private_locks.ipynb #d6ff5d00
+@compiled
+def modulo(low, middle, high, q):
+    "low + middle * 2 ** 27 + high * 2 ** 54 modulo q, for uint64 numbers"
+    one = np.uint64(1)
+    shifted = product(product(middle, one, q), np.uint64(2 ** 27), q) + product(product(high, one, q), np.uint64(2 ** 54) - q, q)
+    return product(product(low, one, q) + shifted, one, q)
+
+@compiled
+def sum_of_products(columns, constants, q, out):
+    "Fill (3, N) with the sum of the products of (d, 2, N) columns and (d, 2, N) constants, 256 coefficients at a time"
+    mask, shift, step = np.uint64(2 ** 27 - 1), np.uint64(27), 256
+    for begin in range(0, columns.shape[2], step):
+        s = np.zeros((9, step), np.uint64)
+        for j in range(len(columns)):
+            for i in range(step):
+                a, b, c, d = columns[j, 0, begin + i], columns[j, 1, begin + i], constants[j, 0, begin + i], constants[j, 1, begin + i]
+                al, ah, bl, bh = a & mask, a >> shift & mask, b & mask, b >> shift & mask
+                cl, ch, dl, dh = c & mask, c >> shift & mask, d & mask, d >> shift & mask
+                s[0, i] += al * cl; s[1, i] += al * ch + ah * cl; s[2, i] += ah * ch
+                s[3, i] += al * dl + bl * cl; s[4, i] += al * dh + ah * dl + bl * ch + bh * cl; s[5, i] += ah * dh + bh * ch
+                s[6, i] += bl * dl; s[7, i] += bl * dh + bh * dl; s[8, i] += bh * dh
+        for part in range(3):
+            for i in range(step): out[part, begin + i] = modulo(s[3 * part, i], s[3 * part + 1, i], s[3 * part + 2, i], q)
+
+# %% ../nbs/70_private_locks.ipynb #8f132645
 class HomomorphicCloud:
     "Computes encrypted scores. It holds no key, and none can be made from what it holds."
     def __init__(self,
         table: np.ndarray,  # (chunks, d, 2, N) uint64
     ):
-        if table.ndim != 4 or table.shape[2:] != (2, N): raise InputError(f'the table has the shape {table.shape}: wanted (chunks, d, 2, {N})')
-        self.columns = [[ciphertext_of(parts) for parts in chunk] for chunk in table]
-        self.evaluator = seal.Evaluator(context())
+        if table.ndim != 4 or table.shape[2:] != (2, N) or table.dtype != np.uint64: raise InputError(f'the table is {table.dtype} of shape {table.shape}: wanted uint64 of shape (chunks, d, 2, {N})')
+        self.table = table
 
     def scores(self,
         request: dict,  # from `ask`
     ) -> np.ndarray:  # (chunks, 3, ROW) uint8, encrypted scores
         "Products and sums, the same ones for every query."
-        d, first = len(self.columns[0]), request['first']
+        d, first = self.table.shape[1], request['first']
         if request['seed'].shape != (32,) or first.dtype != np.uint8 or first.shape != (d, ROW): raise InputError(f'this request is not for {d} columns')
-        query = [ciphertext_of(np.stack(parts)) for parts in zip(unpacked(first), random_polynomials(request['seed'].tobytes(), d))]
-        return np.stack([packed(parts_of(sum_of_products(self.evaluator, chunk, query))) for chunk in self.columns])
+        constants = np.stack([unpacked(first), random_polynomials(request['seed'].tobytes(), d)], axis=1)
+        if (constants >= modulus()).any(): raise InputError('these numbers are no ciphertext under the parameters of this version')
+        out = np.empty((len(self.table), 3, N), np.uint64)
+        for columns, sums in zip(self.table, out): sum_of_products(columns, constants, np.uint64(modulus()), sums)
+        return packed(out)
 
-# %% ../nbs/70_private_locks.ipynb #32fb18b7
-def sum_of_products(evaluator, columns, constants):
-    "A ciphertext of three polynomials from d ciphertexts of columns and d of constants"
-    total = evaluator.multiply(columns[0], constants[0])
-    for column, constant in zip(columns[1:], constants[1:]): evaluator.add_inplace(total, evaluator.multiply(column, constant))
-    return total
-
-# %% ../nbs/70_private_locks.ipynb #a451ee85
+# %% ../nbs/70_private_locks.ipynb #2f0e692e
 class Checks:
     "Secret linear equations that true scores fulfil, and others do not."
     def __init__(self,
@@ -246,7 +275,7 @@ class Checks:
         "Whether these are the scores of this collection for this query."
         return bool((scores[self.n:] == 0).all() and ((self.weights @ scores[:self.n] - self.sums @ signs(code)) % T == 0).all())
 
-# %% ../nbs/70_private_locks.ipynb #871c60b9
+# %% ../nbs/70_private_locks.ipynb #7cc5cf50
 def open_scores(
     key: HomomorphicKey,  # of the user
     reply: np.ndarray,  # (chunks, 3, ROW) uint8, from the cloud
@@ -259,12 +288,12 @@ def open_scores(
     if not checks.fit(scores, code): raise InputError('this reply is forged: the scores fit no collection that you made. Do not ask this cloud again')
     return (8 * len(code) - scores[:checks.n]) * pow(2, -1, T) % T
 
-# %% ../nbs/70_private_locks.ipynb #3f0706bc
+# %% ../nbs/70_private_locks.ipynb #b8028034
 def decrypted(key, reply):
     "(chunks * N,) int64, scores modulo T, of which nothing is verified"
     return np.concatenate([coefficients(key._decryptor.decrypt(ciphertext_of(parts))) for parts in unpacked(reply)])
 
-# %% ../nbs/70_private_locks.ipynb #c7e7aa13
+# %% ../nbs/70_private_locks.ipynb #3d840f02
 def forged(
     chunks: int,  # int, chunks of the collection
     k: int,  # int, the exponent
@@ -276,14 +305,14 @@ def forged(
     parts[:, 1] = points_of(column)
     return packed(parts)
 
-# %% ../nbs/70_private_locks.ipynb #d9f7f81c
+# %% ../nbs/70_private_locks.ipynb #ecae84ac
 def points_of(column):
     "(N,) uint64: a polynomial with small coefficients, by its values at SEAL's points"
     x = seal.Plaintext(plaintext_of(column))
     c = seal.Evaluator(context()).transform_to_ntt(x, context().first_context_data().parms_id())
     return np.frombuffer(c.to_bytes(), '<u8', offset=len(c.to_bytes()) - 8 * N)
 
-# %% ../nbs/70_private_locks.ipynb #f6154b95
+# %% ../nbs/70_private_locks.ipynb #be8f2e0c
 def read_key(
     chunks: int,  # int, chunks of the collection
     n: int,  # int, photographs
