@@ -77,6 +77,7 @@ def arrays_of(ciphertexts):
 
 def parts_of(ciphertext): return arrays_of([ciphertext])[0]
 
+# %% ../nbs/70_private_locks.ipynb #5e7ba4cd
 def ciphertext_of(parts):
     "A ciphertext from (parts, N) uint64; raises `InputError` where SEAL finds that it is none"
     c = seal.Ciphertext()
@@ -96,7 +97,7 @@ def coefficients(plaintext):
     row = np.frombuffer(plaintext.to_bytes()[88:], '<u8').astype(np.int64)
     return np.append(row, np.zeros(N - len(row), np.int64))
 
-# %% ../nbs/70_private_locks.ipynb #67502b57
+# %% ../nbs/70_private_locks.ipynb #beb8dfde
 @compiled
 def pack_numbers(numbers, out):
     "Write (m, N) uint64 numbers below 2 ** 54 into (m, N * 54 / 8) bytes"
@@ -121,7 +122,7 @@ def unpack_numbers(packed, out):
             out[i, j] = held & np.uint64(2 ** 54 - 1)
             held, bits = held >> np.uint64(54), bits - 54
 
-# %% ../nbs/70_private_locks.ipynb #faa415ee
+# %% ../nbs/70_private_locks.ipynb #faae5649
 ROW = N * PRIME_BITS // 8  # bytes of a polynomial
 
 def packed(numbers):
@@ -136,7 +137,7 @@ def unpacked(data):
     unpack_numbers(np.ascontiguousarray(data).reshape(-1, ROW), out)
     return out.reshape(*data.shape[:-1], N)
 
-# %% ../nbs/70_private_locks.ipynb #9808ac5d
+# %% ../nbs/70_private_locks.ipynb #49b403de
 class HomomorphicKey:
     "The secret that encrypts codes and queries, and opens scores (BGV: Brakerski, Gentry and Vaikuntanathan, ITCS 2012)."
     def __init__(self,
@@ -157,7 +158,7 @@ class HomomorphicKey:
 
     def __repr__(self): return 'HomomorphicKey(128-bit security, 2,048 coefficients)'
 
-# %% ../nbs/70_private_locks.ipynb #efa615e8
+# %% ../nbs/70_private_locks.ipynb #dfdb2ddd
 def lock_codes(
     key: HomomorphicKey,  # of the owner
     codes: np.ndarray,  # (n, d // 8) uint8, packed codes
@@ -173,7 +174,7 @@ def lock_codes(
         table[i] = arrays_of(key._encryptor.encrypt_symmetric(plaintext_of(column)) for column in columns[i])
     return table
 
-# %% ../nbs/70_private_locks.ipynb #30e60ed2
+# %% ../nbs/70_private_locks.ipynb #4cec30c0
 @compiled
 def product(a, b, q):
     "a * b modulo q, for uint64 with a * b below 2 ** 108: the quotient is guessed in double precision and corrected"
@@ -195,7 +196,7 @@ def random_polynomials(seed, count):
     numbers = np.frombuffer(stream, '<u8') & np.uint64(2 ** PRIME_BITS - 1)
     return numbers[numbers < modulus()][:count * N].reshape(count, N)
 
-# %% ../nbs/70_private_locks.ipynb #401283d8
+# %% ../nbs/70_private_locks.ipynb #06339062
 def ask(
     key: HomomorphicKey,  # of the user
     code: np.ndarray,  # (d // 8,) uint8, a packed code
@@ -209,7 +210,7 @@ def ask(
         first[j] = (c0 + multiplied((c1 + q - a) % q, key._values, q)) % q
     return dict(seed=np.frombuffer(seed, np.uint8), first=packed(first))
 
-# %% ../nbs/70_private_locks.ipynb #d6ff5d00
+# %% ../nbs/70_private_locks.ipynb #6f87cdba
 @compiled
 def modulo(low, middle, high, q):
     "low + middle * 2 ** 27 + high * 2 ** 54 modulo q, for uint64 numbers"
@@ -234,7 +235,7 @@ def sum_of_products(columns, constants, q, out):
         for part in range(3):
             for i in range(step): out[part, begin + i] = modulo(s[3 * part, i], s[3 * part + 1, i], s[3 * part + 2, i], q)
 
-# %% ../nbs/70_private_locks.ipynb #8f132645
+# %% ../nbs/70_private_locks.ipynb #bee0b6d5
 class HomomorphicCloud:
     "Computes encrypted scores. It holds no key, and none can be made from what it holds."
     def __init__(self,
@@ -255,7 +256,7 @@ class HomomorphicCloud:
         for columns, sums in zip(self.table, out): sum_of_products(columns, constants, np.uint64(modulus()), sums)
         return packed(out)
 
-# %% ../nbs/70_private_locks.ipynb #2f0e692e
+# %% ../nbs/70_private_locks.ipynb #d778f88e
 class Checks:
     "Secret linear equations that true scores fulfil, and others do not."
     def __init__(self,
@@ -275,7 +276,7 @@ class Checks:
         "Whether these are the scores of this collection for this query."
         return bool((scores[self.n:] == 0).all() and ((self.weights @ scores[:self.n] - self.sums @ signs(code)) % T == 0).all())
 
-# %% ../nbs/70_private_locks.ipynb #7cc5cf50
+# %% ../nbs/70_private_locks.ipynb #904039a1
 def open_scores(
     key: HomomorphicKey,  # of the user
     reply: np.ndarray,  # (chunks, 3, ROW) uint8, from the cloud
@@ -288,12 +289,12 @@ def open_scores(
     if not checks.fit(scores, code): raise InputError('this reply is forged: the scores fit no collection that you made. Do not ask this cloud again')
     return (8 * len(code) - scores[:checks.n]) * pow(2, -1, T) % T
 
-# %% ../nbs/70_private_locks.ipynb #b8028034
+# %% ../nbs/70_private_locks.ipynb #c54ddd9d
 def decrypted(key, reply):
     "(chunks * N,) int64, scores modulo T, of which nothing is verified"
     return np.concatenate([coefficients(key._decryptor.decrypt(ciphertext_of(parts))) for parts in unpacked(reply)])
 
-# %% ../nbs/70_private_locks.ipynb #3d840f02
+# %% ../nbs/70_private_locks.ipynb #bbba4879
 def forged(
     chunks: int,  # int, chunks of the collection
     k: int,  # int, the exponent
@@ -305,14 +306,14 @@ def forged(
     parts[:, 1] = points_of(column)
     return packed(parts)
 
-# %% ../nbs/70_private_locks.ipynb #ecae84ac
+# %% ../nbs/70_private_locks.ipynb #c0968570
 def points_of(column):
     "(N,) uint64: a polynomial with small coefficients, by its values at SEAL's points"
     x = seal.Plaintext(plaintext_of(column))
     c = seal.Evaluator(context()).transform_to_ntt(x, context().first_context_data().parms_id())
     return np.frombuffer(c.to_bytes(), '<u8', offset=len(c.to_bytes()) - 8 * N)
 
-# %% ../nbs/70_private_locks.ipynb #be8f2e0c
+# %% ../nbs/70_private_locks.ipynb #0848acdb
 def read_key(
     chunks: int,  # int, chunks of the collection
     n: int,  # int, photographs
