@@ -829,7 +829,9 @@ def run():
     for name in ('stdout', 'stderr'):  # closed by whoever called
         if getattr(sys, name) is None: setattr(sys, name, open(os.devnull, 'w'))
     code = main()
-    sys.stdout.flush()
+    try: sys.stdout.flush()
+    except BrokenPipeError: pass
+    except OSError as error: code = say(f'tree-privacy: {one_line(error)}') or 2
     sys.stderr.flush()
     os._exit(code)
 
