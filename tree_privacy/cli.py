@@ -22,7 +22,8 @@ import numpy as np
 
 import tree_privacy
 from .data import SUFFIXES, Images, InputError, digits, folder, labels_from_csv, open_picture, progress, select
-from .leakage import ATTACKS
+from .leakage import ATTACKS, check_play, play, stage
+from .leakage import table as attack_table
 from .random_matrix import FORMS
 from .roles import (MANIFEST, Cloud, Owner, OwnerKey, User, check_manifest, hello, leakage, leakage_text, load_key, open_file, read_found,
                                 read_manifest, read_message, replaceable, save_key, write_synced)
@@ -436,10 +437,8 @@ def attack(
     args,  # argparse.Namespace, the options of this command
 ):
     "Play a curious cloud against an index: what each attack recovers, beside what guessing would. The key makes the searches and scores the guesses; no attack is given it."
-    from tree_privacy.leakage import play, stage
     names = [name.strip() for name in args.only.split(',')] if args.only else list(ATTACKS)
-    strange = set(names) - set(ATTACKS)
-    if strange: raise InputError(f'there is no attack {min(strange)!r}: wanted some of {", ".join(ATTACKS)}')
+    check_play(names, args.seconds)
     if args.queries < 1: raise InputError('--queries 0 leaves nothing to see: wanted 1 or more')
     scene = stage(args.index, owner(args.index, args.key).key, args.known_pairs, args.queries)
     rows = play(*scene, names, args.seconds)
@@ -449,8 +448,7 @@ def attack(
 # %% ../nbs/99_cli.ipynb #eeb62004
 def attack_text(args, scene, rows):
     "The table, and why what is missing is missing"
-    from tree_privacy.leakage import table
-    lines = [f'{len(scene[0].ids)} photographs, {scene[0].bits} bits; the cloud saw {args.queries} searches and knows {len(scene[1].leaf)} photographs. Recovered / by guessing, seconds:', table(rows, times=True)]
+    lines = [f'{len(scene[0].ids)} photographs, {scene[0].bits} bits; the cloud saw {args.queries} searches and knows {len(scene[1].leaf)} photographs. Recovered / by guessing, seconds:', attack_table(rows, times=True)]
     return '\n'.join(lines + [f'{r["attack"]}: not applicable, {r["why"]}' for r in rows if r['recovered'] is None])
 
 # %% ../nbs/99_cli.ipynb #8b4dc76a

@@ -56,14 +56,25 @@ def see(
     requests=(),  # messages, bytes, as users sent them
 ) -> Seen:  # for the attacks
     "Open the cloud's own files and its requests."
-    m, t, sent = cloud.manifest, cloud.tree, [read_message(r, 'hello search fetch') for r in requests]
-    if any(x.header.get('index', m['index']) != m['index'] for x in sent): raise InputError('a request is for another index than this')
-    of = lambda kind, name: [x.arrays[name] for x in sent if x.header['kind'] == kind]
+    m, t, heard = cloud.manifest, cloud.tree, [read_message(r, 'hello search fetch') for r in requests]
+    if any(x.header.get('index', m['index']) != m['index'] for x in heard): raise InputError('a request is for another index than this')
+    of = lambda kind, name: [x.arrays[name] for x in heard if x.header['kind'] == kind]
     lengths = {int(i): int(n) for p in cloud.packs for i, n in zip(p['ids'], np.diff(p['start']))}
     return Seen(t['table'], m['leaves'], m['bits'], m['form'], of('search', 'trapdoor'), t['children'], t['start'], t['ids'],
                 [x.tolist() for x in of('fetch', 'ids')], lengths or None)
 
-# %% ../nbs/60_leakage.ipynb #83731f84
+# %% ../nbs/60_leakage.ipynb #9f5d1760
+def sent(user, cloud, asked):
+    "Messages, bytes: a search for each of the (m, d // 8) codes, and a fetch of its results"
+    requests = []
+    for code in asked:
+        s = user.query(code)
+        requests.append(s.request)
+        s.receive(cloud.answer(s.request))
+        requests.append(user.fetch([r.id for r in s.result]).request)
+    return requests
+
+# %% ../nbs/60_leakage.ipynb #1a8425af
 class Known:
     "What the attacker knows beforehand."
     def __init__(self,
@@ -81,7 +92,7 @@ class Known:
         if len(self.leaf) < k: raise NothingToWorkOn(f'{k} known photographs are needed, and {len(self.leaf)} are known')
         return Known(self.leaf[:k], self.codes[:k], self.files, self.categories)
 
-# %% ../nbs/60_leakage.ipynb #82bbb963
+# %% ../nbs/60_leakage.ipynb #710d8149
 class Truth:
     "What the attacks are after."
     def __init__(self,
@@ -92,14 +103,14 @@ class Truth:
         sizes=(),  # (c,) int, photographs of each category
     ): self.codes, self.queries, self.parent, self.files, self.sizes = codes, np.asarray(queries, float), parent, np.asarray(files), np.asarray(sizes)
 
-# %% ../nbs/60_leakage.ipynb #aca1b5eb
+# %% ../nbs/60_leakage.ipynb #405b09fd
 def parents(children, leaves):
     "(nodes,) int: parents from (inner, width) children"
     out = np.full(leaves + len(children), -1)
     for i, row in enumerate(children, leaves): out[row[row >= 0]] = i
     return out
 
-# %% ../nbs/60_leakage.ipynb #adfb51ae
+# %% ../nbs/60_leakage.ipynb #6ec81fea
 def truth_of(
     opened,  # from Owner.open
     seen: Seen,  # the same index
@@ -110,7 +121,7 @@ def truth_of(
     codes = signs(opened.codes[np.searchsorted(opened.ids, seen.ids[seen.members[:-1]])]).astype(float)
     return Truth(codes, signs(np.asarray(queries, np.uint8)) if len(queries) else (), parents(seen.children, seen.leaves), **known)
 
-# %% ../nbs/60_leakage.ipynb #45937a72
+# %% ../nbs/60_leakage.ipynb #f760ee59
 def watched(
     lock,  # a MatrixKey, or another object with these methods
     tree,  # a fitted MergeTree
@@ -123,7 +134,7 @@ def watched(
     trapdoors = [lock.encrypt_query(q)[0] for q in queries]
     return Seen(table, tree.n_leaves_, lock.bits, lock.form, trapdoors, **dict(dict(children=tree.children_, members=start, ids=order), **more))
 
-# %% ../nbs/60_leakage.ipynb #c6cb4ba2
+# %% ../nbs/60_leakage.ipynb #1f529ee0
 def some_known(
     truth: Truth,  # of the index
     k: int,  # int, how many photographs are known
@@ -140,7 +151,7 @@ def some_known(
     leaf = np.concatenate([first, np.setdiff1d(order, first, assume_unique=True)]).astype(int)[:k]
     return Known(leaf, truth.codes[leaf], **more)
 
-# %% ../nbs/60_leakage.ipynb #7f4db082
+# %% ../nbs/60_leakage.ipynb #e6024623
 def scores(
     seen: Seen,  # with searches
     everywhere: bool = False,  # bool, inner nodes too
@@ -149,14 +160,14 @@ def scores(
     if not len(seen.trapdoors): raise NothingToWorkOn('no search was seen')
     return (seen.table if everywhere else seen.table[:seen.leaves]) @ seen.trapdoors.T
 
-# %% ../nbs/60_leakage.ipynb #4986bb0e
+# %% ../nbs/60_leakage.ipynb #b78b04df
 def span(x, rank=None):
     "(n, c) float: columns with unit mean square that span those of (n, D) x, up to rounding, or the first `rank` of them"
     x = x / np.maximum(np.linalg.norm(x, axis=0), 1e-300)
     u, s, _ = np.linalg.svd(x, full_matrices=False)
     return u[:, :rank if rank else (s > 1e-5 * s[0]).sum()] * np.sqrt(len(x))
 
-# %% ../nbs/60_leakage.ipynb #70526221
+# %% ../nbs/60_leakage.ipynb #0e378217
 def queries_from_known(
     seen: Seen,  # with searches
     known: Known,  # d + 1 pairs or more
@@ -167,7 +178,7 @@ def queries_from_known(
     z = np.linalg.lstsq(rows, scores(seen)[known.leaf], rcond=None)[0][:-1].T
     return np.where(z > 0, 1., -1.), np.abs(z).mean(1)
 
-# %% ../nbs/60_leakage.ipynb #5677b4a5
+# %% ../nbs/60_leakage.ipynb #0e561968
 def codes_from_queries(
     seen: Seen,  # with searches
     queries: np.ndarray,  # (m, d) float, +1 and -1
@@ -179,7 +190,7 @@ def codes_from_queries(
     p = np.linalg.lstsq(queries, (scores(seen) / r + seen.bits / 2).T, rcond=None)[0].T
     return np.where(p > 0, 1., -1.)
 
-# %% ../nbs/60_leakage.ipynb #32895c0d
+# %% ../nbs/60_leakage.ipynb #ace0e04b
 def known_plaintext(
     seen: Seen,  # with d independent searches
     known: Known,  # d + 1 pairs or more
@@ -187,7 +198,7 @@ def known_plaintext(
     "The code of every leaf."
     return codes_from_queries(seen, *queries_from_known(seen, known))
 
-# %% ../nbs/60_leakage.ipynb #6c6bd9c4
+# %% ../nbs/60_leakage.ipynb #fd0ae10f
 def bits_right(
     guess: np.ndarray,  # (leaves, d) float, +1 and -1
     truth: Truth,  # of the index
@@ -199,7 +210,7 @@ def bits_right(
     usual = np.where(known.codes.mean(0) > 0, 1, -1) if len(known.codes) else np.ones(truth.codes.shape[1])
     return (guess == truth.codes)[others].mean(1), float((usual == truth.codes)[others].mean())
 
-# %% ../nbs/60_leakage.ipynb #b39eb18a
+# %% ../nbs/60_leakage.ipynb #3af05d72
 def known_ciphertexts(
     seen: Seen,  # searches are not needed
     known: Known,  # as many pairs as ciphertexts have dimensions
@@ -210,7 +221,7 @@ def known_ciphertexts(
     decode = np.linalg.lstsq(e[known.leaf], known.codes, rcond=None)[0]
     return np.where(e @ decode > 0, 1., -1.)
 
-# %% ../nbs/60_leakage.ipynb #adfa5f2d
+# %% ../nbs/60_leakage.ipynb #8d830235
 def score_grid(
     seen: Seen,  # with searches
 ) -> tuple:  # (m, leaves) int distances, -1 for searches whose scores lie on no grid, and (m,) float r, nan for those
@@ -227,7 +238,7 @@ def score_grid(
     if not good.any(): raise NothingToWorkOn('the scores lie on no grid')
     return np.where(good[:, None], h, -1).astype(int), np.where(good, r, np.nan)
 
-# %% ../nbs/60_leakage.ipynb #2a88bd37
+# %% ../nbs/60_leakage.ipynb #346d9a19
 def distances_right(
     guess: np.ndarray,  # (m, leaves) int
     truth: Truth,  # with the searches' codes
@@ -236,7 +247,7 @@ def distances_right(
     h = (truth.codes.shape[1] - truth.queries @ truth.codes.T) / 2
     return (guess == h).mean(1), float((h == truth.codes.shape[1] // 2).mean())
 
-# %% ../nbs/60_leakage.ipynb #76905628
+# %% ../nbs/60_leakage.ipynb #a7d0be0e
 def fewer_pairs(
     seen: Seen,  # with d independent searches whose scores lie on a grid
     known: Known,  # about 0.6 d pairs
@@ -255,7 +266,7 @@ def fewer_pairs(
     few = Seen(seen.table, seen.leaves, seen.bits, trapdoors=seen.trapdoors[kept])
     return codes_from_queries(few, np.array(found), r[kept])
 
-# %% ../nbs/60_leakage.ipynb #e4f6517a
+# %% ../nbs/60_leakage.ipynb #b433f337
 def accepted(u, candidates, limit=1e-4):
     "(n, c) float, +1 and -1: those of the (n, any) candidates that lie in the span of u, each once, up to sign"
     u = np.linalg.qr(u)[0]
@@ -264,13 +275,13 @@ def accepted(u, candidates, limit=1e-4):
     b = b[:, np.abs(b.mean(0)) < 1]
     return b[:, ((u @ (u.T @ b) - b) ** 2).mean(0) < limit] if b.size else np.zeros((len(u), 0))
 
-# %% ../nbs/60_leakage.ipynb #b2ee5d32
+# %% ../nbs/60_leakage.ipynb #ca01a6a6
 def linear(seen, everywhere=False):
     "(leaves or nodes, c) float: what is a linear function of the codes, in as few columns as can be"
     if seen.lock == 'split' and len(seen.trapdoors) > seen.bits: return scores(seen, everywhere)
     return seen.table if everywhere else seen.table[:seen.leaves]
 
-# %% ../nbs/60_leakage.ipynb #261bcffe
+# %% ../nbs/60_leakage.ipynb #d63f3194
 def independent_bits(
     seen: Seen,  # the table is enough
     seed: int = 0,  # int, where the search begins
@@ -289,7 +300,7 @@ def independent_bits(
     if not columns.shape[1]: raise NothingToWorkOn('no combination of the ciphertexts takes two values only')
     return columns
 
-# %% ../nbs/60_leakage.ipynb #faf0b5e8
+# %% ../nbs/60_leakage.ipynb #6cff7b00
 def columns_found(
     columns: np.ndarray,  # (leaves, c) float, +1 and -1
     truth: Truth,  # of the index
@@ -297,7 +308,7 @@ def columns_found(
     "Which columns of the codes were found."
     return (np.abs(columns.T @ truth.codes).max(0) == len(truth.codes)).astype(float), 0.
 
-# %% ../nbs/60_leakage.ipynb #f26e8f25
+# %% ../nbs/60_leakage.ipynb #ecd6bc17
 def sign_iteration(
     seen: Seen,  # the table is enough
     seed: int = 0,  # int, where the walks begin
@@ -320,7 +331,7 @@ def sign_iteration(
     if not found.shape[1]: raise NothingToWorkOn('no corner of the cube was met in the span of the ciphertexts')
     return found
 
-# %% ../nbs/60_leakage.ipynb #20db7076
+# %% ../nbs/60_leakage.ipynb #29f40d20
 def placed(
     columns: np.ndarray,  # (leaves, c) float, +1 and -1, in any order and with any signs
     known: Known,  # a few pairs
@@ -333,7 +344,7 @@ def placed(
         out[:, j] = columns[:, i] * np.sign(agree[i, j])
     return out
 
-# %% ../nbs/60_leakage.ipynb #82a52b8d
+# %% ../nbs/60_leakage.ipynb #8b5de2be
 def fewest_known(
     columns: np.ndarray,  # (leaves, c) float, from an attack
     known: Known,  # more pairs than needed
@@ -343,7 +354,7 @@ def fewest_known(
         if placed(columns, known.first(k)).any(0).sum() == columns.shape[1]: return k
     raise NothingToWorkOn(f'{len(known.leaf)} known photographs do not place every column')
 
-# %% ../nbs/60_leakage.ipynb #c07cbba7
+# %% ../nbs/60_leakage.ipynb #564f4a5b
 def filled(
     guess: np.ndarray,  # (leaves, d) float, +1, -1, and 0 where nothing is known
     known: Known,  # some pairs
@@ -351,7 +362,7 @@ def filled(
     "The commonest bit of the known photographs where a column is missing."
     return np.where(guess == 0, np.where(known.codes.mean(0) > 0, 1., -1.), guess)
 
-# %% ../nbs/60_leakage.ipynb #a32bd07d
+# %% ../nbs/60_leakage.ipynb #42ae40ef
 def as_means(seen):
     "(nodes, c) float: ciphertexts changed so that parents are means of their children, with unit spread over the leaves; and (nodes,) float h"
     e, n, size = linear(seen, True), seen.leaves, np.diff(seen.members)
@@ -364,7 +375,7 @@ def as_means(seen):
     g = (np.average(x[:n], axis=0, weights=size) - x[-1]) / h[-1]
     return x + h[:, None] * g, h
 
-# %% ../nbs/60_leakage.ipynb #0335aa1b
+# %% ../nbs/60_leakage.ipynb #9b58a891
 def children_of(x, i, near, size, limit=.2):
     "The nodes among `near` whose mean is x[i], or None"
     from scipy.optimize import nnls
@@ -374,7 +385,7 @@ def children_of(x, i, near, size, limit=.2):
         off = np.sqrt(((np.average(x[some], axis=0, weights=size[some]) - x[i]) ** 2).mean())
         if off * len(some) < limit: return some
 
-# %% ../nbs/60_leakage.ipynb #b82b8d75
+# %% ../nbs/60_leakage.ipynb #b86c15ea
 def tree_links(
     seen: Seen,  # links are not used
 ) -> np.ndarray:  # (nodes,) int, parents, -1 where none was found
@@ -393,7 +404,7 @@ def tree_links(
     if (parent < 0).all(): raise NothingToWorkOn('no node is the mean of others')
     return parent
 
-# %% ../nbs/60_leakage.ipynb #f04e4d2c
+# %% ../nbs/60_leakage.ipynb #95de4f10
 def adopt(x, i, orders, size, parent):
     "Give node i its children, if they can be told; whether they could"
     for k in (8, 16, 24, 32, 48):
@@ -405,7 +416,7 @@ def adopt(x, i, orders, size, parent):
                 return True
     return False
 
-# %% ../nbs/60_leakage.ipynb #73d6fc04
+# %% ../nbs/60_leakage.ipynb #fe1bb4eb
 def links_right(
     guess: np.ndarray,  # (nodes,) int, parents
     truth: Truth,  # with parents
@@ -413,7 +424,7 @@ def links_right(
     "Share of nodes whose parent was found, the root apart."
     return (guess == truth.parent)[:-1].astype(float), 1 / (len(truth.parent) - len(truth.codes))
 
-# %% ../nbs/60_leakage.ipynb #6c7c0480
+# %% ../nbs/60_leakage.ipynb #40cb5684
 def neighbours(
     seen: Seen,  # the table is enough
     k: int = 10,  # int
@@ -427,7 +438,7 @@ def neighbours(
     apart[np.arange(len(rows)), rows] = np.inf
     return rows, np.argsort(apart, axis=1)[:, :k]
 
-# %% ../nbs/60_leakage.ipynb #a84c705d
+# %% ../nbs/60_leakage.ipynb #7e7097d9
 def neighbours_right(
     guess: tuple,  # (some,) leaves, and (some, k) leaves
     truth: Truth,  # of the index
@@ -439,7 +450,7 @@ def neighbours_right(
     edge = np.partition(h, near.shape[1] - 1, axis=1)[:, near.shape[1] - 1, None]
     return (np.take_along_axis(h, near, 1) <= edge).mean(1), float((h <= edge).sum() / (h.size - len(rows)))
 
-# %% ../nbs/60_leakage.ipynb #1e3403fd
+# %% ../nbs/60_leakage.ipynb #8801235e
 def link_requests(
     seen: Seen,  # with searches
 ) -> np.ndarray:  # (m,) int: the earlier search for the same picture, or -1 for a new one
@@ -455,7 +466,7 @@ def link_requests(
     same = least < order[gap.argmax() + 1] if gap.max() > .5 else np.zeros(len(least), bool)
     return np.append(-1, np.where(same, best, -1))
 
-# %% ../nbs/60_leakage.ipynb #f1832cbd
+# %% ../nbs/60_leakage.ipynb #bba9fe7f
 def requests_right(
     guess: np.ndarray,  # (m,) int
     truth: Truth,  # with the searches' codes
@@ -466,7 +477,7 @@ def requests_right(
     right = np.where(guess < 0, ~repeated, same[np.arange(len(guess)), guess])
     return right.astype(float), float((~repeated).mean())
 
-# %% ../nbs/60_leakage.ipynb #98928dc0
+# %% ../nbs/60_leakage.ipynb #45b7d00c
 def category_sizes(
     seen: Seen,  # with links
     known: Known,  # with the number of categories
@@ -487,7 +498,7 @@ def category_sizes(
         top = [j for j in top if j != i] + [int(j) for j in seen.children[i - seen.leaves] if j >= 0]
     return np.sort(size[top])[::-1].astype(int)
 
-# %% ../nbs/60_leakage.ipynb #5225446e
+# %% ../nbs/60_leakage.ipynb #91bcccf0
 def sizes_right(
     guess: np.ndarray,  # (any,) int, falling
     truth: Truth,  # with the sizes of the categories
@@ -500,7 +511,7 @@ def sizes_right(
     stick = true.mean() * np.cumsum(1 / np.arange(c, 0, -1))[::-1]
     return fit(guess), float(max(fit(np.full(c, true.mean())).mean(), fit(stick).mean()))
 
-# %% ../nbs/60_leakage.ipynb #9bd15bb8
+# %% ../nbs/60_leakage.ipynb #d20126cb
 def match_lengths(
     seen: Seen,  # with lengths
     known: Known,  # with lengths of files
@@ -515,7 +526,7 @@ def match_lengths(
         out.append(ids[length == length[enough].min()].tolist() if enough.any() else [])
     return out
 
-# %% ../nbs/60_leakage.ipynb #786c7e55
+# %% ../nbs/60_leakage.ipynb #8b7275a8
 def files_right(
     guess: list,  # (f) lists of int
     truth: Truth,  # with the files' ids
@@ -524,7 +535,7 @@ def files_right(
     "Chance to pick the right photograph among those that may be the file."
     return np.array([(i in g) / max(1, len(g)) for i, g in zip(truth.files, guess)]), 1 / n
 
-# %% ../nbs/60_leakage.ipynb #05cc2e97
+# %% ../nbs/60_leakage.ipynb #ec2997f1
 def fetched_together(
     seen: Seen,  # with fetches
     k: int = 10,  # int
@@ -539,7 +550,7 @@ def fetched_together(
     if not together: raise NothingToWorkOn('no two photographs were fetched together')
     return {i: sorted(row, key=lambda j: (-row[j], j))[:k] for i, row in together.items()}
 
-# %% ../nbs/60_leakage.ipynb #cb3d1986
+# %% ../nbs/60_leakage.ipynb #6a5c9928
 def graph_right(
     guess: dict,  # {id: list of ids}
     truth: Truth,  # of the index
@@ -557,7 +568,7 @@ def graph_right(
         chance.append((h <= edge).sum() / (len(h) - 1))
     return np.array(out), float(np.mean(chance))
 
-# %% ../nbs/60_leakage.ipynb #15dcd682
+# %% ../nbs/60_leakage.ipynb #0168d829
 class ScaleAndPerturb:
     "A weak lock for study: vectors of length one, scaled and moved (Fuchsbauer et al., SCN 2022). It does not hide bits."
     form = 'scale-and-perturb'
@@ -575,7 +586,7 @@ class ScaleAndPerturb:
         away *= fresh((len(points), 1)) ** (1 / self.bits) / np.linalg.norm(away, axis=1, keepdims=True)
         return self.scale * (points / np.sqrt(self.bits) + self.beta / 4 * away)
 
-# %% ../nbs/60_leakage.ipynb #0864986a
+# %% ../nbs/60_leakage.ipynb #afca9e0d
 def bits_by_sign(
     seen: Seen,  # under scale-and-perturb
 ) -> np.ndarray:  # (leaves, d) float, +1 and -1
@@ -583,7 +594,7 @@ def bits_by_sign(
     if seen.lock != 'scale-and-perturb': raise NothingToWorkOn('the coordinates of these ciphertexts are no bits')
     return np.where(seen.table[:seen.leaves] > 0, 1., -1.)
 
-# %% ../nbs/60_leakage.ipynb #099189e1
+# %% ../nbs/60_leakage.ipynb #5583aa49
 def columns_placed(seen, known, seconds):
     "(leaves, d) codes by sign iteration and as few known photographs as suffice, or all there are; and those known"
     if not len(known.leaf): raise NothingToWorkOn('no photograph is known')
@@ -602,7 +613,7 @@ def on_pairs(attack, some):
     return run
 def bits_score(guess, truth, known, seen): return bits_right(guess[0], truth, guess[1])
 
-# %% ../nbs/60_leakage.ipynb #f382fba8
+# %% ../nbs/60_leakage.ipynb #0cedff17
 ATTACKS = {  # name: what it needs, run(seen, known, seconds), score(guess, truth, known, seen)
     'known plaintext': ('d + 1 known photographs, d searches', on_pairs(known_plaintext, pairs(1, 1)), bits_score),
     'known ciphertexts': ('known photographs, one a dimension', on_pairs(known_ciphertexts, lambda s, k: k), bits_score),
@@ -621,13 +632,14 @@ ATTACKS = {  # name: what it needs, run(seen, known, seconds), score(guess, trut
     'signs of ciphertexts': ('nothing', lambda s, k, t: bits_by_sign(s), lambda g, truth, k, s: bits_right(g, truth, Known())),
 }
 
-# %% ../nbs/60_leakage.ipynb #9f55de05
+# %% ../nbs/60_leakage.ipynb #3a38c578
 def check_play(attacks, seconds):
     "Raise `InputError` unless these are attacks and a time."
-    if isinstance(attacks, str) or not set(attacks) <= set(ATTACKS): raise InputError(f'attacks are {attacks!r}: wanted names, some of {", ".join(ATTACKS)}')
+    strange = {attacks} if isinstance(attacks, str) else set(attacks) - set(ATTACKS)
+    if strange: raise InputError(f'there is no attack {min(strange)!r} in a list of names: wanted some of {", ".join(ATTACKS)}')
     if not number(seconds, 0, 1e9): raise InputError(f'seconds is {seconds!r}: wanted a number from 0 on')
 
-# %% ../nbs/60_leakage.ipynb #3815e911
+# %% ../nbs/60_leakage.ipynb #0c4a8972
 def play(
     seen: Seen,  # what the cloud has
     known: Known,  # what it knows beforehand
@@ -654,7 +666,7 @@ def play(
             rows.append(row | dict(recovered=None, guessing=None, low=None, high=None, seconds=round(time.perf_counter() - start, 3), why=str(why)))
     return rows
 
-# %% ../nbs/60_leakage.ipynb #b4ba415d
+# %% ../nbs/60_leakage.ipynb #5a0d0179
 def table(
     rows: list,  # from `play`, of one or several locks
     times: bool = False,  # bool, with seconds
@@ -672,7 +684,7 @@ def table(
         lines.append(f'{name:24} {needs:36}' + ''.join(f'{cell(by.get((name, lock))):>{width}}' for lock in locks))
     return '\n'.join(lines)
 
-# %% ../nbs/60_leakage.ipynb #d14c1b58
+# %% ../nbs/60_leakage.ipynb #0274f399
 def stage(
     folder,  # path of an index
     key,  # the OwnerKey, to make the searches and to know the truth
@@ -688,15 +700,9 @@ def stage(
     asked = bits[rng.integers(0, len(bits), queries)]
     asked = np.packbits(asked ^ (rng.random(asked.shape) < .1), axis=1)
     asked[len(asked) - len(asked) // 10:] = asked[:len(asked) // 10]
-    requests = []
-    for code in asked:
-        s = user.query(code)
-        requests.append(s.request)
-        s.receive(cloud.answer(s.request))
-        requests.append(user.fetch([r.id for r in s.result]).request)
-    return told(see(cloud, requests), opened, user, cloud, asked, known_pairs, seed)
+    return told(see(cloud, sent(user, cloud, asked)), opened, user, cloud, asked, known_pairs, seed)
 
-# %% ../nbs/60_leakage.ipynb #e6883362
+# %% ../nbs/60_leakage.ipynb #9ae29054
 def told(seen, opened, user, cloud, asked, known_pairs, seed):
     "What the attacker knows and the truth: forty files, the folders' sizes, and pairs of code and ciphertext"
     some, files = np.random.default_rng(seed).permutation(opened.ids)[:40], []

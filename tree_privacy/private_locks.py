@@ -17,11 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import seal
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from .data import InputError, progress
 from .measures import signs
-from .random_matrix import subkey
+from .random_matrix import keystream, subkey
 from .tree import compiled
 
 # %% ../nbs/70_private_locks.ipynb #0abe53b3
@@ -192,8 +191,7 @@ def multiplied(a, b, q):
 
 def random_polynomials(seed, count):
     "(count, N) uint64, uniform modulo q, from a seed of 32 bytes: 54 bits of every 64 of an AES-256-CTR stream, those below q"
-    stream = Cipher(algorithms.AES(seed), modes.CTR(bytes(16))).encryptor().update(bytes(8 * (count * N + 64)))
-    numbers = np.frombuffer(stream, '<u8') & np.uint64(2 ** PRIME_BITS - 1)
+    numbers = np.frombuffer(keystream(seed, 8 * (count * N + 64)), '<u8') & np.uint64(2 ** PRIME_BITS - 1)
     return numbers[numbers < modulus()][:count * N].reshape(count, N)
 
 # %% ../nbs/70_private_locks.ipynb #06339062
@@ -265,8 +263,7 @@ class Checks:
         n: int | None = None,  # int, photographs; None where codes are codes
     ):
         self.n = len(codes) if n is None else n
-        stream = Cipher(algorithms.AES(subkey(secret, 'checks')), modes.CTR(bytes(16))).encryptor().update(bytes(64 * self.n))
-        self.weights = (np.frombuffer(stream, '<u4').reshape(16, self.n) % T).astype(float)
+        self.weights = (np.frombuffer(keystream(subkey(secret, 'checks'), 64 * self.n), '<u4').reshape(16, self.n) % T).astype(float)
         self.sums = (self.weights @ signs(codes).astype(float)) % T if n is None else codes.astype(float)
 
     def fit(self,

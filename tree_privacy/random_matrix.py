@@ -35,9 +35,7 @@ def expanded(
     shape: tuple,  # of the array wanted
 ) -> np.ndarray:  # float64, uniform in (0, 1), the same for the same key and shape
     "Numbers from an AES-256-CTR stream."
-    count = int(np.prod(shape))
-    stream = Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor().update(bytes(8 * count))
-    return unit_floats(stream).reshape(shape)
+    return unit_floats(keystream(key, 8 * int(np.prod(shape)))).reshape(shape)
 
 def fresh(
     shape: tuple,  # of the array wanted
@@ -45,7 +43,11 @@ def fresh(
     "Numbers from the operating system."
     return unit_floats(os.urandom(8 * int(np.prod(shape)))).reshape(shape)
 
-# %% ../nbs/30_random_matrix.ipynb #61b2c7a7
+# %% ../nbs/30_random_matrix.ipynb #0ed116af
+def keystream(key, count):
+    "count bytes of an AES-256-CTR stream from a key of 32 bytes"
+    return Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor().update(bytes(count))
+
 def unit_floats(data):
     "8 n bytes -> (n,) float64, uniform in (0, 1): 53 bits each, in the middle of their interval"
     return ((np.frombuffer(data, '<u8') >> 11) + .5) * 2. ** -53
