@@ -207,7 +207,8 @@ def public(module):
             elif not (o.__doc__ or '').strip(): yield label, None, True, False
             for m, v in vars(o).items():
                 f = v.fget if isinstance(v, property) else getattr(v, '__func__', getattr(v, 'func', v))
-                if not m.startswith('_') and inspect.isroutine(inspect.unwrap(getattr(f, 'py_func', f))): yield f'{label}.{m}', f, True, True
+                inherits = any(m in vars(base) for base in o.__mro__[1:] if base.__module__.startswith(package))  # the promise is documented where it is made
+                if not m.startswith('_') and not inherits and inspect.isroutine(inspect.unwrap(getattr(f, 'py_func', f))): yield f'{label}.{m}', f, True, True
         elif callable(o) and hasattr(o, '__module__') and not inspect.isbuiltin(o): yield label, o, True, True
 
 

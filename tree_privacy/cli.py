@@ -24,9 +24,10 @@ import tree_privacy
 from .data import SUFFIXES, Images, InputError, digits, folder, labels_from_csv, open_picture, progress, select
 from .leakage import ATTACKS, check_play, play, stage
 from .leakage import table as attack_table
-from .random_matrix import FORMS
-from .roles import (MANIFEST, Cloud, Owner, OwnerKey, User, check_manifest, hello, leakage, leakage_text, load_key, open_file, read_found,
-                                read_manifest, read_message, replaceable, save_key, write_synced)
+from .choosing import choose_lock, measure_lock
+from .choosing import table as lock_table
+from .roles import (FETCHED, LOCKS, MANIFEST, Cloud, Owner, OwnerKey, User, check_manifest, hello, leakage, leakage_text, load_key,
+                                lock_named, lock_options, open_file, read_found, read_manifest, read_message, replaceable, save_key, write_synced)
 
 # %% ../nbs/99_cli.ipynb #c7b200a3
 def say(text): print(text, file=sys.stderr)
@@ -90,9 +91,11 @@ def connect(index, key_file):
     key, manifest = key_from(key_file), read_manifest(index)
     check_manifest(manifest, key, read_seen(key_file).get(manifest['index'], 0))  # before the arrays are trusted
     cloud = Cloud(index)
-    user = User(key, cloud.answer(hello()), read_seen(key_file).get(cloud.manifest['index'], 0))
+    user = User(key, cloud.answer(hello()), read_seen(key_file).get(cloud.manifest['index'], 0), cache_folder() / 'boxes')
     remember(key_file, user.manifest)
     return cloud, user
+
+def cache_folder(): return Path(os.environ.get('TREE_PRIVACY_CACHE') or Path.home() / '.cache/tree_privacy')
 
 def owner(index, key_file):
     "An owner who has checked that the index is the newest that the key has seen."
@@ -131,6 +134,10 @@ def check_places(index, key_file, photos=None):
     if photos and Path(key_file).resolve().is_relative_to(Path(photos).resolve()):
         warnings.warn(f'{key_file} lies inside {photos}, which a backup or a sync may carry to a cloud: better keep the key elsewhere')
 
+def lock_given(args):
+    "Options of the lock that were given"
+    return {name: getattr(args, name) for name in ('form', 'rule') if getattr(args, name) is not None}
+
 def note_written(args, key):
     "Remember the version that was just written, after a look that it is ours."
     manifest = read_manifest(args.index)
@@ -167,18 +174,20 @@ def index(
     if args.passphrase and not made: raise InputError(f'{args.key} exists: --passphrase locks new key files only; leave it out')
     if made and there: raise InputError(f'there is no key file {args.key}, and {args.index} was made with one: give that, or a new folder for a new index')
     key, passphrase = OwnerKey.generate() if made else key_from(args.key), new_passphrase(args) if made else None
+    if args.lock or lock_given(args): lock_options(lock_named(args.lock or 'sealed'), lock_given(args))  # before work is spent
     author, old = Owner(key), replaceable(args.index, key)
     if old: check_manifest(old, key, read_seen(args.key).get(old['index'], 0))
     images = folder(args.photos_folder)
     encoder, codes, kept = fitted(args, images)
     images = readable(images, kept)
+    lock = args.lock or choose_lock(len(images), args.bits)
     if made: save_key(key, args.key, passphrase)
-    try: author.create(args.index, images, codes, encoder.to_bytes(), args.photos, args.rule, args.form)
+    try: author.create(args.index, images, codes, encoder.to_bytes(), args.photos, lock, **lock_given(args))
     except BaseException:
         if made and not Path(args.index, MANIFEST).exists(): Path(args.key).unlink()
         raise
     note_written(args, key)
-    print(f'{len(images)} photographs are in {printable(args.index)}: give that folder to the cloud.')
+    print(f'{len(images)} photographs are in {printable(args.index)} (lock {lock}): give that folder to the cloud.')
     if old: say(f'it held {old["photographs"]} before and was made anew, with new ids; `tree-privacy add` adds to an index')
     if made: say(f'{printable(args.key)} is the only way into it. Keep a copy elsewhere: losing it loses the index for good (not your own photographs).')
 
@@ -261,11 +270,12 @@ def encode(
 # %% ../nbs/99_cli.ipynb #d68cc221
 def found_json(session, manifest):
     "What `search --json` prints"
-    return dict(results=[dict(photo=r.name, distance=r.distance, id=r.id) for r in session.result],
-                cloud_ms=session.cloud_ms, visits=session.visits, lock=manifest['lock'])
+    return dict(results=found_list(session.result), cloud_ms=session.cloud_ms, visits=session.visits, lock=manifest['lock'], form=manifest.get('form'))
+
+def found_list(results): return [dict(photo=r.name, distance=r.distance, id=r.id) for r in results]
 
 def print_results(results):
-    for r in results: print(f'{r.distance:4} bits differ   {printable(r.name)}   (id {r.id})')
+    for r in results: print(f'{r.distance:4} bits differ   ' + (f'(id {r.id})' if r.name is None else f'{printable(r.name)}   (id {r.id})'))
 
 def printable(name):
     "A name with everything escaped that could confuse a terminal."
@@ -282,43 +292,63 @@ def search(
     if args.picture and user.manifest['photos'] == 'none' and not args.originals:
         raise InputError('this index holds no photographs to draw: add --originals FOLDER')
     session = user.query(code_of(user.encoder(), args.photo), args.k, args.nodes, note=Path(args.photo).name)
-    talk(session, cloud)
-    if args.picture:
-        pictures = [open_picture(io_bytes(data), 256) for _, data in files(cloud, user, [r.id for r in session.result], args.originals)]
-        draw_results(args.picture, [(open_picture(args.photo, 256), pictures, session.result)])
-        say(f'{args.picture} written')
-    if args.json: print(json.dumps(found_json(session, user.manifest) | dict(form=user.manifest['form'])))
+    results = talk(session, cloud)
+    names = all(r.name is not None for r in results)
+    how = args.fetch or ('none' if names and (not args.picture or args.originals) else best_fetch(user.manifest))
+    got = [] if how == 'none' else files(cloud, user, [r.id for r in results], how, args.originals if args.picture else None)
+    for r, (name, _) in zip(results, got): r.name = name
+    if args.picture: draw_found(args, results, got)
+    if args.json: print(json.dumps(found_json(session, user.manifest) | dict(fetch=how)))
     else:
-        print_results(session.result)
-        say(f'{session.visits} of {user.manifest["nodes"]} nodes visited in {session.cloud_ms:.1f} ms; nearer photographs may exist: a larger '
-            + ('--k finds them, because scores are noisy in this index' if user.manifest['form'] == 'noisy' else '--nodes looks further'))
+        print_results(results)
+        say(search_words(session, user.manifest, how))
 
-# %% ../nbs/99_cli.ipynb #5e2e7e9e
+# %% ../nbs/99_cli.ipynb #90658135
+def best_fetch(m): return 'private' if m['lock'] != 'random-matrix' and m['photos'] != 'full' else 'direct'
+
+def search_words(session, m, how):
+    "What a person is told after a search"
+    far = {'random-matrix': f'{session.visits} of {m.get("nodes")} nodes visited; nearer photographs may exist: a larger ' + ('--k finds them, because scores are noisy in this index' if m.get('form') == 'noisy' else '--nodes looks further'),
+           'private-walk': f'of {m.get("buckets")} buckets: nearer photographs may be in others; a larger --nodes fetches more', 'decoy-walk': f'of {m.get("buckets")} buckets: a larger --nodes fetches more'}
+    told = {'direct': '; the cloud has seen which photographs these are', 'decoys': '; the cloud has seen these among others', 'private': '; names were fetched privately', 'thumbnails': '', 'none': ''}[how]
+    return f'lock {m["lock"]}: {session.cloud_ms:.1f} ms of the cloud; ' + far.get(m['lock'], 'everything was compared') + told
+
+def draw_found(args, results, got):
+    "The picture of --picture"
+    if not got: got = [(r.name, original(args.originals, r.name)) for r in results]
+    if any(data is None for _, data in got): raise InputError(f'--fetch {args.fetch} brought no photographs to draw: choose another way')
+    draw_results(args.picture, [(open_picture(args.photo, 256), [open_picture(io_bytes(data), 256) for _, data in got], results)])
+    say(f'{args.picture} written')
+
+# %% ../nbs/99_cli.ipynb #03c08802
 def io_bytes(data):
     import io
     return io.BytesIO(data)
 
-def files(cloud, user, ids, originals):
+def original(folder, name):
+    "The bytes of a photograph in the folder that was indexed"
+    path = Path(folder, name)
+    if not path.resolve().is_relative_to(Path(folder).resolve()): raise InputError(f'{name} lies outside of {folder}: not read')
+    if not path.is_file(): raise InputError(f'{path} is not there: give the folder that was indexed')
+    return path.read_bytes()
+
+def files(cloud, user, ids, how, originals):
     "(name, bytes) of photographs: opened from the index, or read from the folder of originals"
     out = []
-    for _, name, data in talk(user.fetch(ids), cloud):
-        if originals:
-            path = Path(originals, name)
-            if not path.resolve().is_relative_to(Path(originals).resolve()): raise InputError(f'{name} lies outside of {originals}: not read')
-            if not path.is_file(): raise InputError(f'{path} is not there: give the folder that was indexed')
-            data = path.read_bytes()
-        elif data is None: raise InputError('this index holds no photographs: add --originals FOLDER, the folder that was indexed')
+    for _, name, data in talk(user.fetch(ids, how), cloud):
+        if originals: data = original(originals, name)
         out.append((name, data))
     return out
 
-# %% ../nbs/99_cli.ipynb #54bce7cc
+# %% ../nbs/99_cli.ipynb #7ea4d435
 def fetch(
     args,  # argparse.Namespace, the options of this command
 ):
     "Open sealed photographs by the ids that a search gave, into a folder; by default the index holds thumbnails."
     cloud, user = connect(args.index, args.key)
     out, places = Path(args.out), {}
-    for name, data in files(cloud, user, list(dict.fromkeys(args.ids)), args.originals):
+    for name, data in files(cloud, user, list(dict.fromkeys(args.ids)), args.how or best_fetch(user.manifest), args.originals):
+        if data is None: raise InputError('this index holds no photographs: add --originals FOLDER, the folder that was indexed')
         whole = (user.manifest['photos'] == 'full' or args.originals) and Path(name).suffix.lower() in SUFFIXES
         place = out / (name if whole else as_jpeg(name))
         if not place.resolve().is_relative_to(out.resolve()): raise InputError(f'{name} would be written outside of {out}: not fetched')
@@ -329,7 +359,7 @@ def fetch(
     if user.manifest['photos'] == 'thumbs' and not args.originals:
         say('these are thumbnails of at most 256 pixels; --originals FOLDER gives the files, and so does an index made with --photos full')
 
-# %% ../nbs/99_cli.ipynb #f9228d00
+# %% ../nbs/99_cli.ipynb #01c8827c
 def as_jpeg(name):
     "The name of a thumbnail, which is a JPEG whatever the photograph was"
     path = Path(name)
@@ -348,7 +378,7 @@ def write_all(places):
         for path in reversed(made): path.rmdir() if path.is_dir() else path.unlink()
         raise
 
-# %% ../nbs/99_cli.ipynb #20297d35
+# %% ../nbs/99_cli.ipynb #fc526d1e
 def draw_results(path, rows, tree=None):
     "Queries beside their results; with `tree`, a function that draws on axes, a tree below them."
     from matplotlib.figure import Figure
@@ -366,17 +396,18 @@ def draw_results(path, rows, tree=None):
     fig.savefig(data, format='png', dpi=110)
     write_whole(path, data.getvalue())
 
-# %% ../nbs/99_cli.ipynb #a63b5bae
+# %% ../nbs/99_cli.ipynb #5efd9c49
 def ask(
     args,  # argparse.Namespace, the options of this command
 ):
     "Write a request about a photograph (user)."
     _, user = connect(args.index, args.key)
     session = user.query(code_of(user.encoder(), args.photo), args.k, args.nodes, note=Path(args.photo).name)
+    if session.request is None or user.manifest['lock'] == 'sealed': raise InputError('under the lock sealed the user looks for himself, and there is nothing to ask the cloud: use `search`')
     write_whole(args.out, session.request)
     print(f'{args.out}: {len(session.request)} bytes for the cloud')
 
-# %% ../nbs/99_cli.ipynb #92ef4989
+# %% ../nbs/99_cli.ipynb #f09af9d6
 def answer(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -393,19 +424,18 @@ def read(
     results, note, version = read_found(key_from(args.key), reply)
     if version < read_seen(args.key).get(reply.header['index'], 0): raise InputError('this reply is from an old version of the index: ask again')
     ms, visits = reply.header.get('ms'), reply.header.get('visits')
-    if not isinstance(ms, (int, float)) or not isinstance(visits, int): raise InputError('this reply is damaged: transfer it again')
-    if args.json: print(json.dumps(found_json(SimpleNamespace(result=results, cloud_ms=ms, visits=visits),
-                                              dict(lock='random-matrix')) | dict(query=note)))
+    if not isinstance(ms, (int, float)) or not isinstance(visits, (int, type(None))): raise InputError('this reply is damaged: transfer it again')
+    if args.json: print(json.dumps(dict(results=found_list(results), cloud_ms=ms, visits=visits, query=note)))
     else:
         say(f'nearest to {printable(note)}:')
         print_results(results)
 
-# %% ../nbs/99_cli.ipynb #18feaa04
+# %% ../nbs/99_cli.ipynb #53995537
 def read_file(path, what):
     if not Path(path).is_file(): raise InputError(f'there is no {what} {path}: give the file that the other side wrote')
     return Path(path).read_bytes()
 
-# %% ../nbs/99_cli.ipynb #8100daee
+# %% ../nbs/99_cli.ipynb #c15f46e1
 def inspect(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -413,26 +443,30 @@ def inspect(
     m = read_manifest(args.index)
     for name in progress(m['files'], 'checking') if args.verify else (): open_file(args.index, m, name)
     if args.key: check_manifest(m, key_from(args.key), read_seen(args.key).get(m['index'], 0))
-    size = {kind: sum(about['bytes'] for name, about in m['files'].items() if name.startswith(kind)) for kind in ('tree', 'records', 'encoder', 'photos')}
+    size = {kind: sum(about['bytes'] for name, about in m['files'].items() if name.startswith(kind)) for kind in KINDS if any(name.startswith(kind) for name in m['files'])}
     public = {k: v for k, v in m.items() if k not in ('files', 'signature')}
     if args.json: print(json.dumps(dict(public, bytes=size, leaks=leaks_of(m))))
     else: print(inspect_text(m, size, args.verify, args.key))
 
-# %% ../nbs/99_cli.ipynb #17c4915b
-def leaks_of(m): return leakage(m['form'], m['rule'], m['photos'], m['lock'])
+# %% ../nbs/99_cli.ipynb #577e76b1
+KINDS = dict(tree='ciphertexts of the tree and its links', columns='encrypted columns of codes', codes='sealed codes and names, for users to download', buckets='sealed buckets of codes',
+             told='what users need, sealed', expansion='keys with which the cloud expands requests', records='sealed names and codes', encoder='the sealed encoder', photos='sealed thumbnails')
+
+def leaks_of(m): return leakage(m['lock'], m['photos'], **{name: m[name] for name in LOCKS[m['lock']].options})
 
 def inspect_text(m, size, verified, signed):
     "What `inspect` says of a manifest and the bytes of each kind."
-    what = dict(tree='ciphertexts of the tree and its links', records='sealed names and codes', encoder='the sealed encoder',
-                photos=dict(thumbs='sealed thumbnails', full='sealed photographs', none='no photographs')[m['photos']])
-    lines = [f'index {m["index"]}, version {m["version"]}, key {m["key"]}, lock {m["lock"]} ({m["form"]} form)',
-             f'{m["photographs"]} photographs, codes of {m["bits"]} bits, a tree of {m["nodes"]} nodes with {m["leaves"]} leaves ({m["rule"]} rule)',
-             *(f'  {n:>14,} bytes: {what[kind]}' for kind, n in size.items()), '', 'who learns what, and when:', leakage_text(leaks_of(m)), '']
+    options = ', '.join(f'{name} {m[name]}' for name in LOCKS[m['lock']].options if m[name] is not None)
+    counts = ', '.join(f'{m[name]} {name}' for name in ('nodes', 'leaves', 'buckets') if name in m)
+    what = dict(KINDS, photos='sealed photographs') if m['photos'] == 'full' else KINDS
+    lines = [f'index {m["index"]}, version {m["version"]}, key {m["key"]}, lock {m["lock"]}' + (f' ({options})' if options else ''),
+             f'{m["photographs"]} photographs, codes of {m["bits"]} bits' + (f', {counts}' if counts else ''),
+             *(f'  {n:>14,} bytes: {what[kind]}' for kind, n in size.items()), '', 'who learns what, and when (photographs fetched directly):', leakage_text(leaks_of(m)), '']
     if verified: lines.append('every file is as the manifest says' + (', which the owner signed' if signed else ''))
     elif signed: lines.append('the owner signed this manifest; --verify also compares every file with it')
     return '\n'.join(lines)
 
-# %% ../nbs/99_cli.ipynb #d10d335e
+# %% ../nbs/99_cli.ipynb #c8672871
 def attack(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -440,18 +474,28 @@ def attack(
     names = [name.strip() for name in args.only.split(',')] if args.only else list(ATTACKS)
     check_play(names, args.seconds)
     if args.queries < 1: raise InputError('--queries 0 leaves nothing to see: wanted 1 or more')
-    scene = stage(args.index, owner(args.index, args.key).key, args.known_pairs, args.queries)
+    scene = set_scene(args, owner(args.index, args.key))
     rows = play(*scene, names, args.seconds)
     if args.json: print(json.dumps(dict(rows=rows), allow_nan=False))
     else: print(attack_text(args, scene, rows))
 
-# %% ../nbs/99_cli.ipynb #eeb62004
+# %% ../nbs/99_cli.ipynb #e1ea17d5
+def set_scene(args, author):
+    "Seen, known and truth: of the index itself, or of one that holds the same codes under another lock"
+    import tempfile
+    from tree_privacy.choosing import nothing_to_see
+    if not args.lock: return stage(args.index, author.key, args.known_pairs, args.queries, fetch=args.fetch)
+    now = author.open(args.index)
+    with tempfile.TemporaryDirectory() as home:
+        author.create(f'{home}/index', nothing_to_see(now.names), now.codes, now.encoder, 'none', args.lock)
+        return stage(f'{home}/index', author.key, args.known_pairs, args.queries, fetch=args.fetch)
+
 def attack_text(args, scene, rows):
     "The table, and why what is missing is missing"
     lines = [f'{len(scene[0].ids)} photographs, {scene[0].bits} bits; the cloud saw {args.queries} searches and knows {len(scene[1].leaf)} photographs. Recovered / by guessing, seconds:', attack_table(rows, times=True)]
     return '\n'.join(lines + [f'{r["attack"]}: not applicable, {r["why"]}' for r in rows if r['recovered'] is None])
 
-# %% ../nbs/99_cli.ipynb #8b4dc76a
+# %% ../nbs/99_cli.ipynb #e0a10572
 def numbers(text):
     "A list of whole numbers from 1,2,3"
     try: found = [int(x) for x in str(text).split(',')]
@@ -470,7 +514,7 @@ def labelled(args, path):
     if images.labels is None: raise InputError(f'{path} has no categories: wanted one subfolder for each, or --labels FILE.csv')
     return images
 
-# %% ../nbs/99_cli.ipynb #65cdfecb
+# %% ../nbs/99_cli.ipynb #b64cfafc
 def by_hand(args):
     "Options of MergeTree that were given"
     names = 'threshold', 'low_threshold', 'max_height_gap', 'step', 'branching'
@@ -484,7 +528,7 @@ def ways(args, some):
     tuned = {rule: tune(rule, some)[0]['options'] for rule in rules if some and rule in CANDIDATES}
     return {rule: fitters([rule], **(tuned.get(rule) or by_hand(args)))[rule] for rule in rules}, tuned
 
-# %% ../nbs/99_cli.ipynb #6a938a25
+# %% ../nbs/99_cli.ipynb #1f3fa592
 def check_evaluate(args, there, asked):
     "The numbers of categories to measure; raises `InputError` for options that make no sense."
     from tree_privacy.tree import RULES, MergeTree, check_options
@@ -502,7 +546,7 @@ def check_evaluate(args, there, asked):
     if set(categories) != set(args.categories): say(f'there are {left} categories to measure: measuring {", ".join(map(str, categories))}')
     return categories
 
-# %% ../nbs/99_cli.ipynb #2b2ce00d
+# %% ../nbs/99_cli.ipynb #f3b4d3a8
 def coder(args, found, labels, asked):
     "A function of a seed that codes the collection and the queries"
     from tree_privacy.codes import fit_binariser
@@ -511,7 +555,7 @@ def coder(args, found, labels, asked):
         return binariser.transform(found), binariser.transform(asked)
     return coded
 
-# %% ../nbs/99_cli.ipynb #020486fe
+# %% ../nbs/99_cli.ipynb #078d3741
 def evaluate(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -522,6 +566,7 @@ def evaluate(
     from tree_privacy.retrieval import experiment
     train, test = labelled(args, args.train), labelled(args, args.test)
     categories = check_evaluate(args, set(train.labels), set(test.labels))
+    for name in args.lock: lock_named(name)
     if args.binariser == 'hash': targets(train.labels, len(train))
     backbone = pretrained(args.backbone, args.size)
     check_bits(args.bits, backbone.dimension)
@@ -531,10 +576,20 @@ def evaluate(
     kept_apart = dict(coded=coder(args, found, labels, asked), labels=labels, asked_labels=asked_labels, each=args.each or None, held=args.tune)
     fits, tuned = ways(args, list(draws(categories=[args.tune], seeds=args.seeds[:2], tuning=True, **kept_apart)) if args.tune else [])
     result = experiment(draws(categories=categories, seeds=args.seeds, **kept_apart), fits, nodes=args.nodes, fill=args.fill)
+    locks = measured_locks(args, labels, asked_labels, kept_apart['coded'])
     about = dict(dataset='/'.join(Path(args.train).resolve().parts[-2:]), n=len(labels), d=args.bits, binariser=args.binariser, tuned=tuned)
-    print(json.dumps(about | dict(rows=result['rows'], summary=result['summary'])) if args.json else table(about | result))
+    if args.json: print(json.dumps(about | dict(rows=result['rows'], summary=result['summary'], locks=[{k: float(np.mean(v)) if k in ('accuracy', 'recall_10') else v for k, v in m.items()} for m in locks])))
+    else: print(table(about | result) + ('\n\n' + lock_table(locks) if locks else ''))
 
-# %% ../nbs/99_cli.ipynb #a3c4a351
+# %% ../nbs/99_cli.ipynb #fbaaeca0
+def measured_locks(args, labels, asked_labels, coded):
+    "Rows of the lock table"
+    if not args.lock: return []
+    codes, queries = coded(args.seeds[0])
+    some = np.random.default_rng(args.seeds[0]).permutation(len(queries))[:100]
+    return [measure_lock(codes, labels, queries[some], asked_labels[some], name, nodes=3) for name in args.lock]
+
+# %% ../nbs/99_cli.ipynb #470376b0
 def table(result):
     "The summary as text: one line a number of categories, rule and number of nodes, means with their intervals."
     from tree_privacy.results import claims
@@ -552,7 +607,7 @@ def table(result):
     if {('original', 1), ('original', 3), ('checked', 1), ('checked', 3)} <= {key[1:] for key in result['values']}: lines += ['', claims(result)]
     return '\n'.join(lines)
 
-# %% ../nbs/99_cli.ipynb #03772b9a
+# %% ../nbs/99_cli.ipynb #34009df2
 def demo_encoder(args):
     "The encoder to fit; what cannot work is refused before the work begins"
     from tree_privacy.codes import Encoder, check_bits
@@ -577,7 +632,7 @@ def same_results(cloud, user, plain, queries, nodes):
         same &= session.visits == p.visits
     return bool(same)
 
-# %% ../nbs/99_cli.ipynb #83b4b7d0
+# %% ../nbs/99_cli.ipynb #684c8a01
 def demo_table(name, codes, labels, queries, asked):
     "The experiment of `evaluate` for one collection: exhaustive search, one path, three nodes; no accuracy where there are no labels"
     from tree_privacy.retrieval import experiment, fitters
@@ -589,14 +644,14 @@ def demo_table(name, codes, labels, queries, asked):
         for row in result['summary']: row.pop('accuracy_minus_exhaustive'), row.update(accuracy=dict(mean=None, low=None, high=None))
     return dict(dataset=name, n=len(codes), d=8 * codes.shape[1], rows=result['rows'], summary=result['summary'])
 
-# %% ../nbs/99_cli.ipynb #5f2aefb9
+# %% ../nbs/99_cli.ipynb #1fab2059
 def demo_picture(path, cloud, user, plain, mine, theirs, queries):
     "Four queries beside their results, and the tree with the walk of the first."
     from tree_privacy.retrieval import PlainIndex
     rows = []
     for i in range(min(4, len(queries))):
         results = talk(user.query(queries[i], 10, 3), cloud)
-        pictures = [open_picture(io_bytes(data)) for _, data in files(cloud, user, [r.id for r in results], None)]
+        pictures = [open_picture(io_bytes(data)) for _, data in files(cloud, user, [r.id for r in results], 'direct', None)]
         if mine.labels is not None:
             label = dict(zip(mine.names, mine.labels))
             results = [SimpleNamespace(name=f'{label[r.name]}/', distance=r.distance) for r in results]
@@ -604,7 +659,7 @@ def demo_picture(path, cloud, user, plain, mine, theirs, queries):
     followed = PlainIndex(plain.tree, plain.ids).search(queries[0], 10, 3).followed
     draw_results(path, rows, lambda ax: plain.tree.plot(mine.labels, followed, ax))
 
-# %% ../nbs/99_cli.ipynb #ebe6b550
+# %% ../nbs/99_cli.ipynb #b64960f6
 def demo(
     args,  # argparse.Namespace, the options of this command
 ) -> int:  # 0, or 1 where the encrypted search differs from the plain one
@@ -630,7 +685,7 @@ def demo(
     print(json.dumps(result) if args.json else demo_text(result))
     return 0 if equal else 1
 
-# %% ../nbs/99_cli.ipynb #3db70441
+# %% ../nbs/99_cli.ipynb #fcf7b1d6
 def demo_text(result):
     n = result['n']
     lines = [f'{result["dataset"]}: {n} pictures, {result["d"]} bits each, {result["rows"][0]["queries"]} queries', '',
@@ -643,7 +698,7 @@ def demo_text(result):
     return '\n'.join(lines + ['', f'the tree has height {result["rows"][-1]["height"]}; the cloud holds {result["cloud_bytes"]:,} bytes: photographs, names and encoder sealed, the shape of the tree plain',
                               f'encrypted search {same} plain search, for every query; see {result["picture"]}'])
 
-# %% ../nbs/99_cli.ipynb #41951004
+# %% ../nbs/99_cli.ipynb #74cb9a64
 def common(parser, *names):
     "Options that several commands share."
     known = dict(
@@ -664,7 +719,7 @@ def positive(text):
     if not text.isdecimal() or not 0 < int(text) < 2 ** 60: raise argparse.ArgumentTypeError(f'{text!r} given: wanted a whole number from 1')
     return int(text)
 
-# %% ../nbs/99_cli.ipynb #b3d8d601
+# %% ../nbs/99_cli.ipynb #36a74646
 def encoder_options(parser, bits):
     parser.add_argument('--bits', type=positive, default=bits, help=f'bits of a code, a multiple of 8 (default {bits}): more are more accurate and larger')
     parser.add_argument('--backbone', default='efficientnet-lite0', metavar='NAME',
@@ -685,15 +740,15 @@ def command(commands, function, example, **more):
     return commands.add_parser(function.__name__, help=function.__doc__, description=function.__doc__,
                                epilog=f'example: tree-privacy {example}', allow_abbrev=False, **more)
 
-# %% ../nbs/99_cli.ipynb #d8c69db7
+# %% ../nbs/99_cli.ipynb #8abf8b78
 def owner_commands(commands):
     p = command(commands, index, 'index Photos --index cloud --key mine.key')
     p.add_argument('photos_folder', metavar='PHOTOS', help='folder of photographs; subfolders count as categories')
     common(p, 'index', 'key', 'passphrase')
     encoder_options(p, 128)
-    p.add_argument('--rule', choices=['original', 'checked', 'tagged', 'balanced'], default='balanced', help='merging rule of the tree (default balanced); tagged shows the cloud which photographs share a folder')
-    p.add_argument('--lock', choices=['random-matrix'], default='random-matrix', help='how the tree is encrypted; `inspect` says what that hides')
-    p.add_argument('--form', choices=FORMS, default='split', help='form of the random-matrix lock (default split); noisy spoils the order of results')
+    p.add_argument('--lock', choices=list(LOCKS), help='how codes are hidden; `inspect` says what that hides. Default: sealed, or private-walk for more than about a million photographs; both hold')
+    p.add_argument('--rule', choices=['original', 'checked', 'tagged', 'balanced'], help='merging rule of the tree, for the locks that have one (default balanced); with random-matrix, tagged shows the cloud which photographs share a folder')
+    p.add_argument('--form', help='of random-matrix: basic, split (default) or noisy, which spoils the order of results; of homomorphic: encrypted (default), or public, where the cloud may know the codes')
     p.add_argument('--photos', choices=['thumbs', 'full', 'none'], default='thumbs',
         help='what the index keeps of photographs, sealed: thumbnails of 256 pixels (default), the files, or nothing')
     p.add_argument('--seed', type=natural, default=0, help='seed of the encoder (default 0); keys never have one')
@@ -711,14 +766,17 @@ def owner_commands(commands):
     common(p, 'key', 'passphrase')
     p.add_argument('--out', required=True, metavar='FILE', help='the new key file')
 
-# %% ../nbs/99_cli.ipynb #c20a387a
+# %% ../nbs/99_cli.ipynb #294efb1d
 def user_commands(commands):
     p = command(commands, search, 'search cat.jpg --index cloud --key mine.key --picture found.png')
     p.add_argument('photo', metavar='PHOTO', help='the photograph to ask about')
     common(p, 'index', 'key', 'k', 'nodes', 'originals', 'json')
     p.add_argument('--picture', metavar='OUT.png', help='draw the query beside the results')
+    p.add_argument('--fetch', choices=list(FETCHED), help='how names and photographs are fetched after the search: none, thumbnails (all of them, once), direct (shows the cloud which), decoys, private. '
+        'Default: none where names come with the search and no picture is drawn, or else private where the index can, or else direct')
     p = command(commands, fetch, 'fetch 12 7 --index cloud --key mine.key --out found')
     p.add_argument('ids', nargs='+', type=int, metavar='ID', help='ids, as `search` prints them')
+    p.add_argument('--how', choices=[x for x in FETCHED if x != 'none'], help='as --fetch of `search` (default: private where the index can, or else direct)')
     common(p, 'index', 'key', 'originals')
     p.add_argument('--out', default='.', metavar='FOLDER', help='where to write them (default: here); nothing is overwritten')
     p = command(commands, ask, 'ask cat.jpg --index cloud --key mine.key --out request')
@@ -733,7 +791,7 @@ def user_commands(commands):
     p.add_argument('reply', metavar='REPLY', help='what `answer` wrote')
     common(p, 'key', 'json')
 
-# %% ../nbs/99_cli.ipynb #7d90e70f
+# %% ../nbs/99_cli.ipynb #654aba3d
 def other_commands(commands):
     p = command(commands, demo, 'demo')
     p.add_argument('--dataset', metavar='FOLDER', help='your own photographs instead of the digits')
@@ -746,7 +804,7 @@ def other_commands(commands):
     p.add_argument('--verify', action='store_true', help='also compare the checksum of every file')
     common(p, 'json')
 
-# %% ../nbs/99_cli.ipynb #e6cf664f
+# %% ../nbs/99_cli.ipynb #2b6c7d1e
 def attack_command(commands):
     p = command(commands, attack, 'attack cloud --key mine.key')
     p.add_argument('index', metavar='DIR', help='folder of the encrypted index')
@@ -754,10 +812,12 @@ def attack_command(commands):
     p.add_argument('--known-pairs', type=natural, metavar='N', help='photographs whose codes the attacker knows (default 4 a bit, at most half of the collection)')
     p.add_argument('--queries', type=natural, default=300, metavar='N', help='searches that the cloud sees (default 300)')
     p.add_argument('--seconds', type=positive, default=120, metavar='N', help='time for the attack on ciphertexts alone, at most (default 120)')
+    p.add_argument('--lock', choices=list(LOCKS), help='attack the same codes under this lock (default: the index as it is)')
+    p.add_argument('--fetch', choices=list(FETCHED), default='direct', help='how the searches fetch their results (default direct, the worst)')
     p.add_argument('--only', metavar='NAMES', help=f'some attacks, with commas between, instead of all ({", ".join(ATTACKS)})')
     common(p, 'json')
 
-# %% ../nbs/99_cli.ipynb #c35c9564
+# %% ../nbs/99_cli.ipynb #ea814b1e
 def experiment_commands(commands):
     p = command(commands, encode, 'encode Photos --out photos.codes')
     p.add_argument('photos_folder', metavar='PHOTOS', help='folder of photographs')
@@ -766,6 +826,10 @@ def experiment_commands(commands):
     encoder_options(p, 128)
     p.add_argument('--seed', type=natural, default=0, help='seed of the encoder (default 0)')
     common(p, 'json')
+    evaluate_command(commands)
+
+# %% ../nbs/99_cli.ipynb #3593b92e
+def evaluate_command(commands):
     p = command(commands, evaluate, 'evaluate photos/train photos/test --nodes 1,3')
     p.add_argument('train', metavar='TRAIN', help='folder with one subfolder a category: the collection')
     p.add_argument('test', metavar='TEST', help='the same for the queries')
@@ -781,15 +845,16 @@ def experiment_commands(commands):
     p.add_argument('--max-height-gap', type=natural, metavar='N', help='how far above the lowest node another may be and still merge (default 1)')
     p.add_argument('--step', type=float, metavar='S', help='by how much thresholds are relaxed when nothing merges (default .01)')
     p.add_argument('--branching', type=int, choices=[2, 4, 8, 16], help='children of a node after levels are taken out (default 8; 2 takes none out)')
+    p.add_argument('--lock', type=lambda text: text.split(','), default=[], metavar='NAMES', help=f'also measure locks, with commas between: {", ".join(LOCKS)}')
     p.add_argument('--fill', action='store_true', help='let walks go on until ten leaves are found, as `search` does')
     common(p, 'json')
 
-# %% ../nbs/99_cli.ipynb #b1f288c7
+# %% ../nbs/99_cli.ipynb #a482cd19
 def parser() -> argparse.ArgumentParser:  # knows every command and option
     "The command line with all its sub-commands."
     p = argparse.ArgumentParser(prog='tree-privacy', allow_abbrev=False, description='Find similar photographs on a cloud that cannot look at them.',
         epilog='Begin with `tree-privacy demo`. `tree-privacy COMMAND --help` explains a command. '
-               'The random-matrix lock is fast and breakable: `tree-privacy inspect DIR` says what the cloud learns.')
+               '`tree-privacy inspect DIR` says what the cloud learns; the random-matrix lock is fast and breakable, the default holds.')
     p.add_argument('--version', action='version', version=f'tree-privacy {tree_privacy.__version__}')
     commands = p.add_subparsers(dest='command', metavar='COMMAND', required=True)
     other_commands(commands)
@@ -799,7 +864,7 @@ def parser() -> argparse.ArgumentParser:  # knows every command and option
     user_commands(commands)
     return p
 
-# %% ../nbs/99_cli.ipynb #09a879b4
+# %% ../nbs/99_cli.ipynb #139fbc32
 def main(
     argv=None,  # list of str, or None for those of the process
 ) -> int:  # exit code: 0, or 2 for bad input, 1 for a search that differs from the plain one or an error of ours, 130 when interrupted
@@ -821,7 +886,7 @@ def main(
                    'please report it with what TREE_PRIVACY_DEBUG=1 shows') or 1
     return 0
 
-# %% ../nbs/99_cli.ipynb #69b27016
+# %% ../nbs/99_cli.ipynb #47d3871c
 def run():
     "What the installed command calls."
     for name in ('stdout', 'stderr'):  # closed by whoever called
@@ -833,7 +898,7 @@ def run():
     sys.stderr.flush()
     os._exit(code)
 
-# %% ../nbs/99_cli.ipynb #85ce961f
+# %% ../nbs/99_cli.ipynb #34889214
 def one_line(error):
     "An error's text on one line, with the file that it is about."
     if isinstance(error, OSError) and error.strerror:

@@ -17,11 +17,12 @@ import time
 from types import SimpleNamespace
 
 import numpy as np
+from fastcore.basics import patch
 
 from .data import InputError, progress
 from .measures import bootstrap, signs
 from .random_matrix import fresh, normal, random_matrix
-from .roles import Cloud, Owner, User, hello, read_message
+from .roles import LOCKS, Cloud, Lock, Owner, RandomMatrix, User, hello, read_message
 from .tree import check_numbers, members, number, whole
 
 # %% ../nbs/60_leakage.ipynb #e81ce1b9
@@ -42,9 +43,11 @@ class Seen:
         ids=None,  # (n,) int, photographs leaf by leaf
         fetched=(),  # lists of int, the ids of every fetch
         lengths=None,  # {id: int}, bytes of the sealed photographs
+        buckets=(),  # sets of int, the buckets that each search fetched in the open
+        meant: int = 0,  # int, how many of those are no decoys
     ):
         self.table, self.leaves, self.bits, self.lock = np.asarray(table, np.float64), leaves, bits, lock
-        self.trapdoors, self.children, self.fetched, self.lengths = np.asarray(trapdoors, np.float64), children, list(fetched), lengths
+        self.trapdoors, self.children, self.fetched, self.lengths, self.buckets, self.meant = np.asarray(trapdoors, np.float64), children, list(fetched), lengths, list(buckets), meant
         self.members = np.arange(leaves + 1) if members is None else np.asarray(members)
         self.ids = np.arange(self.members[-1]) if ids is None else np.asarray(ids)
 
@@ -56,22 +59,37 @@ def see(
     requests=(),  # messages, bytes, as users sent them
 ) -> Seen:  # for the attacks
     "Open the cloud's own files and its requests."
-    m, t, heard = cloud.manifest, cloud.tree, [read_message(r, 'hello search fetch') for r in requests]
+    m, heard = cloud.manifest, [read_message(r, 'hello search fetch file') for r in requests]
     if any(x.header.get('index', m['index']) != m['index'] for x in heard): raise InputError('a request is for another index than this')
-    of = lambda kind, name: [x.arrays[name] for x in heard if x.header['kind'] == kind]
+    of = lambda kind: [x.arrays for x in heard if x.header['kind'] == kind]
     lengths = {int(i): int(n) for p in cloud.packs for i, n in zip(p['ids'], np.diff(p['start']))}
-    return Seen(t['table'], m['leaves'], m['bits'], m['form'], of('search', 'trapdoor'), t['children'], t['start'], t['ids'],
-                [x.tolist() for x in of('fetch', 'ids')], lengths or None)
+    return Seen(bits=m['bits'], fetched=[x['ids'].tolist() for x in of('fetch')], lengths=lengths or None, **LOCKS[m['lock']].evidence(cloud, of('search')))
 
-# %% ../nbs/60_leakage.ipynb #9f5d1760
-def sent(user, cloud, asked):
+@patch
+def evidence(self: Lock,
+    cloud: Cloud,  # as it runs
+    searches: list,  # the arrays of every search
+) -> dict:  # for Seen
+    "What attacks on this lock can work on."
+    raise NotImplementedError
+
+@patch
+def evidence(self: RandomMatrix, cloud, searches):
+    m, t = cloud.manifest, cloud.searcher.tree
+    return dict(table=t['table'], leaves=m['leaves'], lock=m['form'], trapdoors=[x['trapdoor'] for x in searches], children=t['children'], members=t['start'], ids=t['ids'])
+
+# %% ../nbs/60_leakage.ipynb #24e2acb9
+def sent(user, cloud, asked, how='direct'):
     "Messages, bytes: a search for each of the (m, d // 8) codes, and a fetch of its results"
     requests = []
-    for code in asked:
-        s = user.query(code)
-        requests.append(s.request)
-        s.receive(cloud.answer(s.request))
-        requests.append(user.fetch([r.id for r in s.result]).request)
+    def talk(s):
+        while s.request is not None:
+            requests.append(s.request)
+            s.receive(cloud.answer(s.request))
+        return s.result
+    for code in progress(asked, 'searching'):
+        found = talk(user.query(code))
+        if how != 'none': talk(user.fetch([r.id for r in found], how))
     return requests
 
 # %% ../nbs/60_leakage.ipynb #1a8425af
@@ -82,7 +100,8 @@ class Known:
         codes=(),  # (k, d) float, +1 and -1, their codes
         files=(),  # (f,) int, bytes of some files that may be in the collection
         categories: int = 0,  # int, how many categories there are, or 0
-    ): self.leaf, self.codes, self.files, self.categories = np.asarray(leaf, int), np.asarray(codes, float), np.asarray(files, int), categories
+        same=(),  # lists of int, the numbers of searches that are for one picture
+    ): self.leaf, self.codes, self.files, self.categories, self.same = np.asarray(leaf, int), np.asarray(codes, float), np.asarray(files, int), categories, list(same)
 
     def first(self,
         k: int,  # int, pairs
@@ -90,7 +109,7 @@ class Known:
         "A smaller knowledge; raises `NothingToWorkOn` where there are fewer."
         check_numbers(k=k)
         if len(self.leaf) < k: raise NothingToWorkOn(f'{k} known photographs are needed, and {len(self.leaf)} are known')
-        return Known(self.leaf[:k], self.codes[:k], self.files, self.categories)
+        return Known(self.leaf[:k], self.codes[:k], self.files, self.categories, self.same)
 
 # %% ../nbs/60_leakage.ipynb #710d8149
 class Truth:
@@ -101,7 +120,10 @@ class Truth:
         parent=None,  # (nodes,) int, -1 for the root
         files=(),  # (f,) int, the ids of the known files
         sizes=(),  # (c,) int, photographs of each category
-    ): self.codes, self.queries, self.parent, self.files, self.sizes = codes, np.asarray(queries, float), parent, np.asarray(files), np.asarray(sizes)
+        buckets=(),  # lists of int, the buckets that each search meant
+    ):
+        self.buckets = list(buckets)
+        self.codes, self.queries, self.parent, self.files, self.sizes = codes, np.asarray(queries, float), parent, np.asarray(files), np.asarray(sizes)
 
 # %% ../nbs/60_leakage.ipynb #405b09fd
 def parents(children, leaves):
@@ -119,7 +141,7 @@ def truth_of(
 ) -> Truth:  # for scoring
     "The truth about an index, from its owner."
     codes = signs(opened.codes[np.searchsorted(opened.ids, seen.ids[seen.members[:-1]])]).astype(float)
-    return Truth(codes, signs(np.asarray(queries, np.uint8)) if len(queries) else (), parents(seen.children, seen.leaves), **known)
+    return Truth(codes, signs(np.asarray(queries, np.uint8)) if len(queries) else (), None if seen.children is None else parents(seen.children, seen.leaves), **known)
 
 # %% ../nbs/60_leakage.ipynb #f760ee59
 def watched(
@@ -158,6 +180,7 @@ def scores(
 ) -> np.ndarray:  # (leaves, m) or (nodes, m) float64
     "Every score that the cloud can compute; raises `NothingToWorkOn` where there was no search."
     if not len(seen.trapdoors): raise NothingToWorkOn('no search was seen')
+    if seen.trapdoors.shape[1] != seen.table.shape[1]: raise NothingToWorkOn('the cloud cannot compute scores from what it was sent')
     return (seen.table if everywhere else seen.table[:seen.leaves]) @ seen.trapdoors.T
 
 # %% ../nbs/60_leakage.ipynb #b78b04df
@@ -455,7 +478,7 @@ def link_requests(
     seen: Seen,  # with searches
 ) -> np.ndarray:  # (m,) int: the earlier search for the same picture, or -1 for a new one
     "Recognise repeated searches."
-    s = scores(seen)
+    s = scores(seen) if not len(seen.trapdoors) or seen.trapdoors.shape[1] == seen.table.shape[1] else seen.trapdoors.T
     if s.shape[1] < 3: raise NothingToWorkOn(f'three searches are needed, and {s.shape[1]} were seen')
     s = (s - s.mean(0)) / np.maximum(s.std(0), 1e-300)
     off = np.log10(np.maximum(1 - s.T @ s / len(s), 1e-12))
@@ -634,22 +657,23 @@ ATTACKS = {  # name: what it needs, run(seen, known, seconds), score(guess, trut
 
 # %% ../nbs/60_leakage.ipynb #3a38c578
 def check_play(attacks, seconds):
-    "Raise `InputError` unless these are attacks and a time."
+    "The names of attacks, all for None; raises `InputError` unless these are attacks and a time."
+    attacks = list(ATTACKS) if attacks is None else attacks
     strange = {attacks} if isinstance(attacks, str) else set(attacks) - set(ATTACKS)
     if strange: raise InputError(f'there is no attack {min(strange)!r} in a list of names: wanted some of {", ".join(ATTACKS)}')
     if not number(seconds, 0, 1e9): raise InputError(f'seconds is {seconds!r}: wanted a number from 0 on')
+    return attacks
 
 # %% ../nbs/60_leakage.ipynb #0c4a8972
 def play(
     seen: Seen,  # what the cloud has
     known: Known,  # what it knows beforehand
     truth: Truth,  # for scoring alone
-    attacks=tuple(ATTACKS),  # names
+    attacks=None,  # names, or None for all
     seconds: float = 120.,  # float, at most for sign iteration
 ) -> list:  # one dict an attack: attack, lock, d, n, needs, recovered, guessing, low, high, seconds, and why where recovered is None
     "Run attacks and score them; intervals are over photographs, searches, columns or links."
-    check_play(attacks, seconds)
-    rows = []
+    rows, attacks = [], check_play(attacks, seconds)
     for name in progress(attacks, 'attacking'):
         needs, run, score = ATTACKS[name]
         row = dict(attack=name, lock=seen.lock, d=seen.bits, n=len(seen.ids), needs=needs)
@@ -691,6 +715,7 @@ def stage(
     known_pairs: int | None = None,  # int, photographs that the attacker knows; None for 4 d, at most half of the leaves
     queries: int = 300,  # int, searches that the cloud sees
     seed: int = 0,  # int, which photographs are known and what is asked for
+    fetch: str = 'direct',  # str, how results are fetched, or 'none'
 ) -> tuple:  # Seen, Known and Truth, for `play`
     "Set the scene for attacks on an index."
     check_numbers(queries=queries)
@@ -700,7 +725,7 @@ def stage(
     asked = bits[rng.integers(0, len(bits), queries)]
     asked = np.packbits(asked ^ (rng.random(asked.shape) < .1), axis=1)
     asked[len(asked) - len(asked) // 10:] = asked[:len(asked) // 10]
-    return told(see(cloud, sent(user, cloud, asked)), opened, user, cloud, asked, known_pairs, seed)
+    return told(see(cloud, sent(user, cloud, asked, fetch)), opened, user, cloud, asked, known_pairs, seed)
 
 # %% ../nbs/60_leakage.ipynb #9ae29054
 def told(seen, opened, user, cloud, asked, known_pairs, seed):
@@ -711,6 +736,8 @@ def told(seen, opened, user, cloud, asked, known_pairs, seed):
         f.receive(cloud.answer(f.request))
         files = [len(data) for _, _, data in f.result]
     sizes = np.unique([n.split('/')[0] for n in opened.names if '/' in n], return_counts=True)[1]
-    truth = truth_of(opened, seen, asked, files=some if len(files) else (), sizes=sizes)
+    meant = [user.lock.chosen_buckets(user, code, 3) for code in asked] if seen.buckets else ()
+    truth = truth_of(opened, seen, asked, files=some if len(files) else (), sizes=sizes, buckets=meant)
     k = min(4 * seen.bits, seen.leaves // 2) if known_pairs is None else known_pairs
-    return seen, some_known(truth, k, seed, files=files, categories=len(sizes)), truth
+    same = [np.flatnonzero((asked == code).all(1)).tolist() for code in np.unique(asked, axis=0)]
+    return seen, some_known(truth, k, seed, files=files, categories=len(sizes), same=[x for x in same if len(x) > 1]), truth
