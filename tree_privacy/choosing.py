@@ -102,7 +102,7 @@ def learnt(lock):
     attacks = sorted({a for r in before for a in r['attacks']})
     return f'{len(before)} things, {len(after)} with a direct fetch' + (f' ({", ".join(attacks)})' if attacks else '')
 
-# %% ../nbs/76_choosing.ipynb #d8d22eff
+# %% ../nbs/76_choosing.ipynb #3df5b5fa
 def choose_lock(
     n: int,  # int, photographs
     bits: int,  # int, d

@@ -22,7 +22,7 @@ from fastcore.basics import patch
 from .data import InputError, progress
 from .measures import bootstrap, signs
 from .random_matrix import fresh, normal, random_matrix
-from .roles import LOCKS, Cloud, Lock, Owner, RandomMatrix, User, hello, read_message
+from .roles import ANSWERS, LOCKS, Cloud, Lock, Owner, RandomMatrix, User, hello, read_message
 from .tree import check_numbers, members, number, whole
 
 # %% ../nbs/60_leakage.ipynb #e81ce1b9
@@ -59,7 +59,7 @@ def see(
     requests=(),  # messages, bytes, as users sent them
 ) -> Seen:  # for the attacks
     "Open the cloud's own files and its requests."
-    m, heard = cloud.manifest, [read_message(r, 'hello search fetch file') for r in requests]
+    m, heard = cloud.manifest, [read_message(r, ' '.join(ANSWERS)) for r in requests]
     if any(x.header.get('index', m['index']) != m['index'] for x in heard): raise InputError('a request is for another index than this')
     of = lambda kind: [x.arrays for x in heard if x.header['kind'] == kind]
     lengths = {int(i): int(n) for p in cloud.packs for i, n in zip(p['ids'], np.diff(p['start']))}

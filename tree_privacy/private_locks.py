@@ -577,7 +577,7 @@ def cloud(self: SealedTable, m, files): return NothingToSearch()
 @patch
 def leaks(self: SealedTable, fetch): return hidden(fetch)
 
-# %% ../nbs/70_private_locks.ipynb #f0e38a3b
+# %% ../nbs/70_private_locks.ipynb #1a73dc4a
 def rows_of(table, n):
     "(n, 2 d) float: the coefficients of all columns' ciphertexts at each photograph's place, between -q / 2 and q / 2"
     plain = lambda parts: parts_of(seal.Evaluator(ring().context).transform_from_ntt(ciphertext_of(parts)))
@@ -597,15 +597,15 @@ def evidence(self: Homomorphic, cloud, searches):
     if table.shape[2] == 1: table = np.concatenate([table, table], axis=2)  # the public form: codes in the clear, in the same arrangement
     return dict(table=rows_of(table, n), leaves=n, lock='homomorphic', trapdoors=[trapdoor_of(x) for x in searches], ids=cloud.ids)
 
-# %% ../nbs/70_private_locks.ipynb #c6fb323c
-def record_bits(cloud):
-    "(n, bits) float: +1 and -1, the sealed records bit by bit"
-    return np.unpackbits(cloud.records, axis=1).astype(np.float32) * 2 - 1
+# %% ../nbs/70_private_locks.ipynb #63344a03
+def record_bits(cloud, bits):
+    "(n, 160 + d) float: +1 and -1, the nonce, length and code of sealed records bit by bit"
+    return np.unpackbits(cloud.records[:, :20 + bits // 8], axis=1).astype(np.float32) * 2 - 1
 
 @patch
-def evidence(self: SealedTable, cloud, searches): return dict(table=record_bits(cloud), leaves=len(cloud.ids), lock='sealed', ids=cloud.ids)
+def evidence(self: SealedTable, cloud, searches): return dict(table=record_bits(cloud, cloud.manifest['bits']), leaves=len(cloud.ids), lock='sealed', ids=cloud.ids)
 
-# %% ../nbs/70_private_locks.ipynb #fd0071cd
+# %% ../nbs/70_private_locks.ipynb #1871ac1b
 def told_apart(
     numbers: np.ndarray,  # (m, f) float, what was seen of requests for two queries by turns
 ) -> tuple:  # float, share of the second half that is told apart, and float, half the width of a coin's 95 % interval

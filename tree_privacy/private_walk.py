@@ -18,7 +18,7 @@ import seal
 from fastcore.basics import patch
 from safetensors.numpy import load, save
 
-from .data import InputError
+from .data import InputError, progress
 from .leakage import ATTACKS, Known, NothingToWorkOn, Seen, Truth
 from .measures import hamming, signs
 from .private_locks import Ring, hidden, multiplied, packed, place_in_memory, record_bits, ternary, unpacked, written
@@ -161,7 +161,7 @@ def answer(self: RetrievalCloud,
     if seed.shape != (32,) or seed.dtype != np.uint8 or first.dtype != np.uint8 or first.ndim != 3 or first.shape[1:] != (2, WIDE) or not len(first): raise InputError('this request is not for rows of this table')
     asked, q, m = unpacked(first, BITS[0]), np.array(wide().primes[:2], np.uint64), len(first)
     if (asked >= q[:, None]).any(): raise InputError('these numbers are no ciphertext under the parameters of this version')
-    selections = [self._expanded(np.stack([c0, a])) for c0, a in zip(asked, random_pairs(seed.tobytes(), m))]
+    selections = [self._expanded(np.stack(pair)) for pair in progress(list(zip(asked, random_pairs(seed.tobytes(), m))), 'expanding')]
     replies = np.empty((m, self.plan.chunks, 2, SLOTS), np.uint64)
     for begin, end, rows in self._blocks():
         for i in range(m):
@@ -511,9 +511,9 @@ ATTACKS['siblings'] = ('ten searches', lambda s, k, t: siblings(s), lambda g, tr
 @patch
 def evidence(self: PrivateWalk, cloud, searches):
     heard = [unpacked(x['first'], BITS[0])[:, :, 0].ravel().astype(float) for x in searches]
-    return dict(table=record_bits(cloud), leaves=len(cloud.ids), lock='private-walk', ids=cloud.ids, trapdoors=heard)
+    return dict(table=record_bits(cloud, cloud.manifest['bits']), leaves=len(cloud.ids), lock='private-walk', ids=cloud.ids, trapdoors=heard)
 
 @patch
 def evidence(self: DecoyWalk, cloud, searches):
     sets = [set(x['buckets'].tolist()) for x in searches]
-    return dict(table=record_bits(cloud), leaves=len(cloud.ids), lock='decoy-walk', ids=cloud.ids, buckets=sets, meant=max(1, max(map(len, sets), default=0) // (1 + cloud.manifest['decoys'])))
+    return dict(table=record_bits(cloud, cloud.manifest['bits']), leaves=len(cloud.ids), lock='decoy-walk', ids=cloud.ids, buckets=sets, meant=max(1, max(map(len, sets), default=0) // (1 + cloud.manifest['decoys'])))
