@@ -18,6 +18,7 @@ from .data import Images, InputError, progress
 from .measures import bootstrap, radius, recall
 import tree_privacy.private_walk  # registers its locks
 from .roles import LOCKS, Cloud, Owner, OwnerKey, User, hello, leakage
+from .tree import check_numbers
 
 # %% ../nbs/76_choosing.ipynb #60116b75
 def nothing_to_see(names):
@@ -65,7 +66,7 @@ def measure_lock(
 
 # %% ../nbs/76_choosing.ipynb #2c26e6a7
 def check_labels(codes, labels, queries, query_labels):
-    if len(labels) != len(codes) or len(query_labels) != len(queries) or not len(queries): raise InputError(f'there are {len(codes)} codes with {len(labels)} labels and {len(queries)} queries with {len(query_labels)}: wanted one or more, with a label each')
+    if len(labels) != len(codes) or len(query_labels) != len(queries) or not len(queries) or not len(codes): raise InputError(f'there are {len(codes)} codes with {len(labels)} labels and {len(queries)} queries with {len(query_labels)}: wanted one or more, with a label each')
 
 def bytes_in(folder): return sum(f.stat().st_size for f in Path(folder).rglob('*') if f.is_file())
 
@@ -102,10 +103,11 @@ def learnt(lock):
     attacks = sorted({a for r in before for a in r['attacks']})
     return f'{len(before)} things, {len(after)} with a direct fetch' + (f' ({", ".join(attacks)})' if attacks else '')
 
-# %% ../nbs/76_choosing.ipynb #3df5b5fa
+# %% ../nbs/76_choosing.ipynb #34fc2ed4
 def choose_lock(
     n: int,  # int, photographs
     bits: int,  # int, d
 ) -> str:  # the lock: 'sealed' or 'private-walk'
     "A lock that holds, for one's own photographs."
+    check_numbers(n=n, bits=bits)
     return 'sealed' if n * (bits // 8 + 8) <= 2 ** 24 else 'private-walk'

@@ -85,7 +85,17 @@ def new_passphrase(args):
     if not first: raise InputError('the passphrase is empty: wanted one, or no --passphrase')
     return first
 
-# %% ../nbs/99_cli.ipynb #4156dc18
+# %% ../nbs/99_cli.ipynb #2a6ee90c
+def alarms(key_file):
+    "Numbers of the indexes whose cloud has sent something forged"
+    try: return Path(f'{key_file}.alarm').read_text().split()
+    except FileNotFoundError: return []
+
+def sound(key_file, index):
+    "Note that a reply was forged: nothing is asked under this key again."
+    write_whole(f'{key_file}.alarm', '\n'.join([*alarms(key_file), index]).encode())
+
+# %% ../nbs/99_cli.ipynb #344f0ad7
 def connect(index, key_file):
     "A cloud on a folder and a user who has checked it."
     key, manifest = key_from(key_file), read_manifest(index)
@@ -93,6 +103,9 @@ def connect(index, key_file):
     cloud = Cloud(index)
     user = User(key, cloud.answer(hello()), read_seen(key_file).get(cloud.manifest['index'], 0), cache_folder() / 'boxes')
     remember(key_file, user.manifest)
+    if user.manifest['index'] in alarms(key_file): user.alarm = True
+    user._check_alarm()
+    user._raise_alarm = lambda: sound(key_file, user.manifest['index'])
     return cloud, user
 
 def cache_folder(): return Path(os.environ.get('TREE_PRIVACY_CACHE') or Path.home() / '.cache/tree_privacy')
@@ -108,7 +121,7 @@ def talk(session, cloud):
     while session.request is not None: session.receive(cloud.answer(session.request))
     return session.result
 
-# %% ../nbs/99_cli.ipynb #6586714b
+# %% ../nbs/99_cli.ipynb #7d3cb10b
 def one_photo(path):
     "A collection of one photograph"
     path = Path(path)
@@ -125,7 +138,7 @@ def code_of(encoder, path):
             if not Path(path).is_file(): raise
     raise InputError(f'{path} cannot be read as a picture: wanted JPEG, PNG, WebP or the like')
 
-# %% ../nbs/99_cli.ipynb #520b85c1
+# %% ../nbs/99_cli.ipynb #7eb5168c
 def check_places(index, key_file, photos=None):
     "Refuse a key inside the folder that the cloud gets, or in a folder that is not there."
     if Path(key_file).resolve().is_relative_to(Path(index).resolve()):
@@ -149,7 +162,7 @@ def readable(images, kept):
     if len(kept) < len(images): say(f'{len(images) - len(kept)} of {len(images)} pictures could not be read and were skipped')
     return select(images, kept)
 
-# %% ../nbs/99_cli.ipynb #0d3e8e9e
+# %% ../nbs/99_cli.ipynb #e5b50560
 def labels_for(args, images):
     "Labels from a table for a hash layer, or None for those of the folders"
     if args.labels == 'folders' and args.binariser == 'hash' and images.labels is None:
@@ -164,7 +177,7 @@ def fitted(args, images):
     encoder = Encoder(args.bits, args.backbone, args.size, args.seed, binariser=args.binariser)
     return encoder, *encoder.fit_transform(images, labels_for(args, images), not args.no_cache)
 
-# %% ../nbs/99_cli.ipynb #f5c969c5
+# %% ../nbs/99_cli.ipynb #c4d8823a
 def index(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -191,7 +204,7 @@ def index(
     if old: say(f'it held {old["photographs"]} before and was made anew, with new ids; `tree-privacy add` adds to an index')
     if made: say(f'{printable(args.key)} is the only way into it. Keep a copy elsewhere: losing it loses the index for good (not your own photographs).')
 
-# %% ../nbs/99_cli.ipynb #d1b6509d
+# %% ../nbs/99_cli.ipynb #bd8e8c82
 def add(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -218,7 +231,7 @@ def remove(
     note_written(args, author.key)
     print(f'{len(set(args.names))} removed, {read_manifest(args.index)["photographs"]} photographs are in {args.index}')
 
-# %% ../nbs/99_cli.ipynb #b459f146
+# %% ../nbs/99_cli.ipynb #5d0363fa
 def grant(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -228,7 +241,7 @@ def grant(
     save_key(Owner(key_from(args.key)).key.grant(), args.out, new_passphrase(args))
     print(f'{args.out} opens every photograph in the index, and cannot change it. Hand it over in a way that you trust; after copying, the file wants `chmod 600`.')
 
-# %% ../nbs/99_cli.ipynb #8380148e
+# %% ../nbs/99_cli.ipynb #ba9db9fe
 def rotate(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -246,7 +259,7 @@ def rotate(
     remember(args.new_key, read_manifest(args.index))
     print(f'{printable(args.index)} opens with {printable(args.new_key)} alone: grant new keys to those who may go on, and keep a copy of it elsewhere')
 
-# %% ../nbs/99_cli.ipynb #35626870
+# %% ../nbs/99_cli.ipynb #1f256ffa
 def encode(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -267,7 +280,7 @@ def encode(
     if args.json: print(json.dumps(about))
     else: print(f'{len(images)} codes of {encoder.bits} bits ({about["distinct"]} different ones) are in {printable(args.out)}, which is not encrypted: keep it as you keep the photographs')
 
-# %% ../nbs/99_cli.ipynb #d68cc221
+# %% ../nbs/99_cli.ipynb #248f0a24
 def found_json(session, manifest):
     "What `search --json` prints"
     return dict(results=found_list(session.result), cloud_ms=session.cloud_ms, visits=session.visits, lock=manifest['lock'], form=manifest.get('form'))
@@ -282,7 +295,7 @@ def printable(name):
     shown = ''.join(c if c.isprintable() else c.encode('unicode_escape', 'surrogatepass').decode() for c in name)
     return shown.encode(sys.stdout.encoding or 'utf-8', 'backslashreplace').decode(sys.stdout.encoding or 'utf-8')
 
-# %% ../nbs/99_cli.ipynb #ecb33069
+# %% ../nbs/99_cli.ipynb #517fe2dd
 def search(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -294,8 +307,8 @@ def search(
     session = user.query(code_of(user.encoder(), args.photo), args.k, args.nodes, note=Path(args.photo).name)
     results = talk(session, cloud)
     names = all(r.name is not None for r in results)
-    how = args.fetch or ('none' if names and (not args.picture or args.originals) else best_fetch(user.manifest))
-    got = [] if how == 'none' else files(cloud, user, [r.id for r in results], how, args.originals if args.picture else None)
+    how = args.fetch or ('none' if names and (not args.picture or args.originals) else best_fetch(user.manifest, bool(args.picture)))
+    got = [] if how == 'none' else files(cloud, user, [r.id for r in results], how, args.originals if args.picture else None, bool(args.picture))
     for r, (name, _) in zip(results, got): r.name = name
     if args.picture: draw_found(args, results, got)
     if args.json: print(json.dumps(found_json(session, user.manifest) | dict(fetch=how)))
@@ -303,8 +316,8 @@ def search(
         print_results(results)
         say(search_words(session, user.manifest, how))
 
-# %% ../nbs/99_cli.ipynb #90658135
-def best_fetch(m): return 'private' if m['lock'] != 'random-matrix' and m['photos'] != 'full' else 'direct'
+# %% ../nbs/99_cli.ipynb #a79717f5
+def best_fetch(m, photos): return 'private' if m['lock'] != 'random-matrix' and not (photos and m['photos'] == 'full') else 'direct'
 
 def search_words(session, m, how):
     "What a person is told after a search"
@@ -320,7 +333,7 @@ def draw_found(args, results, got):
     draw_results(args.picture, [(open_picture(args.photo, 256), [open_picture(io_bytes(data), 256) for _, data in got], results)])
     say(f'{args.picture} written')
 
-# %% ../nbs/99_cli.ipynb #03c08802
+# %% ../nbs/99_cli.ipynb #bc2c3128
 def io_bytes(data):
     import io
     return io.BytesIO(data)
@@ -332,22 +345,22 @@ def original(folder, name):
     if not path.is_file(): raise InputError(f'{path} is not there: give the folder that was indexed')
     return path.read_bytes()
 
-def files(cloud, user, ids, how, originals):
-    "(name, bytes) of photographs: opened from the index, or read from the folder of originals"
+def files(cloud, user, ids, how, originals, photos=True):
+    "(name, bytes) of photographs: opened from the index, or read from the folder of originals, or names alone"
     out = []
-    for _, name, data in talk(user.fetch(ids, how), cloud):
+    for _, name, data in talk(user.fetch(ids, how, photos and not originals), cloud):
         if originals: data = original(originals, name)
         out.append((name, data))
     return out
 
-# %% ../nbs/99_cli.ipynb #7ea4d435
+# %% ../nbs/99_cli.ipynb #8ee8dd07
 def fetch(
     args,  # argparse.Namespace, the options of this command
 ):
     "Open sealed photographs by the ids that a search gave, into a folder; by default the index holds thumbnails."
     cloud, user = connect(args.index, args.key)
     out, places = Path(args.out), {}
-    for name, data in files(cloud, user, list(dict.fromkeys(args.ids)), args.how or best_fetch(user.manifest), args.originals):
+    for name, data in files(cloud, user, list(dict.fromkeys(args.ids)), args.how or best_fetch(user.manifest, not args.originals), args.originals):
         if data is None: raise InputError('this index holds no photographs: add --originals FOLDER, the folder that was indexed')
         whole = (user.manifest['photos'] == 'full' or args.originals) and Path(name).suffix.lower() in SUFFIXES
         place = out / (name if whole else as_jpeg(name))
@@ -359,7 +372,7 @@ def fetch(
     if user.manifest['photos'] == 'thumbs' and not args.originals:
         say('these are thumbnails of at most 256 pixels; --originals FOLDER gives the files, and so does an index made with --photos full')
 
-# %% ../nbs/99_cli.ipynb #01c8827c
+# %% ../nbs/99_cli.ipynb #10aa079f
 def as_jpeg(name):
     "The name of a thumbnail, which is a JPEG whatever the photograph was"
     path = Path(name)
@@ -378,7 +391,7 @@ def write_all(places):
         for path in reversed(made): path.rmdir() if path.is_dir() else path.unlink()
         raise
 
-# %% ../nbs/99_cli.ipynb #fc526d1e
+# %% ../nbs/99_cli.ipynb #81688b37
 def draw_results(path, rows, tree=None):
     "Queries beside their results; with `tree`, a function that draws on axes, a tree below them."
     from matplotlib.figure import Figure
@@ -396,7 +409,7 @@ def draw_results(path, rows, tree=None):
     fig.savefig(data, format='png', dpi=110)
     write_whole(path, data.getvalue())
 
-# %% ../nbs/99_cli.ipynb #5efd9c49
+# %% ../nbs/99_cli.ipynb #fb6e4116
 def ask(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -407,7 +420,7 @@ def ask(
     write_whole(args.out, session.request)
     print(f'{args.out}: {len(session.request)} bytes for the cloud')
 
-# %% ../nbs/99_cli.ipynb #f09af9d6
+# %% ../nbs/99_cli.ipynb #4b283dd4
 def answer(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -430,12 +443,12 @@ def read(
         say(f'nearest to {printable(note)}:')
         print_results(results)
 
-# %% ../nbs/99_cli.ipynb #53995537
+# %% ../nbs/99_cli.ipynb #8b8c9c5e
 def read_file(path, what):
     if not Path(path).is_file(): raise InputError(f'there is no {what} {path}: give the file that the other side wrote')
     return Path(path).read_bytes()
 
-# %% ../nbs/99_cli.ipynb #c15f46e1
+# %% ../nbs/99_cli.ipynb #2c58a3be
 def inspect(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -448,7 +461,7 @@ def inspect(
     if args.json: print(json.dumps(dict(public, bytes=size, leaks=leaks_of(m))))
     else: print(inspect_text(m, size, args.verify, args.key))
 
-# %% ../nbs/99_cli.ipynb #577e76b1
+# %% ../nbs/99_cli.ipynb #8d49bb07
 KINDS = dict(tree='ciphertexts of the tree and its links', columns='encrypted columns of codes', codes='sealed codes and names, for users to download', buckets='sealed buckets of codes',
              told='what users need, sealed', expansion='keys with which the cloud expands requests', records='sealed names and codes', encoder='the sealed encoder', photos='sealed thumbnails')
 
@@ -466,7 +479,7 @@ def inspect_text(m, size, verified, signed):
     elif signed: lines.append('the owner signed this manifest; --verify also compares every file with it')
     return '\n'.join(lines)
 
-# %% ../nbs/99_cli.ipynb #c8672871
+# %% ../nbs/99_cli.ipynb #1a75faf2
 def attack(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -479,7 +492,7 @@ def attack(
     if args.json: print(json.dumps(dict(rows=rows), allow_nan=False))
     else: print(attack_text(args, scene, rows))
 
-# %% ../nbs/99_cli.ipynb #e1ea17d5
+# %% ../nbs/99_cli.ipynb #06ba6354
 def set_scene(args, author):
     "Seen, known and truth: of the index itself, or of one that holds the same codes under another lock"
     import tempfile
@@ -495,7 +508,7 @@ def attack_text(args, scene, rows):
     lines = [f'{len(scene[0].ids)} photographs, {scene[0].bits} bits; the cloud saw {args.queries} searches and knows {len(scene[1].leaf)} photographs. Recovered / by guessing, seconds:', attack_table(rows, times=True)]
     return '\n'.join(lines + [f'{r["attack"]}: not applicable, {r["why"]}' for r in rows if r['recovered'] is None])
 
-# %% ../nbs/99_cli.ipynb #e0a10572
+# %% ../nbs/99_cli.ipynb #16e75528
 def numbers(text):
     "A list of whole numbers from 1,2,3"
     try: found = [int(x) for x in str(text).split(',')]
@@ -514,7 +527,7 @@ def labelled(args, path):
     if images.labels is None: raise InputError(f'{path} has no categories: wanted one subfolder for each, or --labels FILE.csv')
     return images
 
-# %% ../nbs/99_cli.ipynb #b64cfafc
+# %% ../nbs/99_cli.ipynb #bea908eb
 def by_hand(args):
     "Options of MergeTree that were given"
     names = 'threshold', 'low_threshold', 'max_height_gap', 'step', 'branching'
@@ -528,7 +541,7 @@ def ways(args, some):
     tuned = {rule: tune(rule, some)[0]['options'] for rule in rules if some and rule in CANDIDATES}
     return {rule: fitters([rule], **(tuned.get(rule) or by_hand(args)))[rule] for rule in rules}, tuned
 
-# %% ../nbs/99_cli.ipynb #1f3fa592
+# %% ../nbs/99_cli.ipynb #1c3df43f
 def check_evaluate(args, there, asked):
     "The numbers of categories to measure; raises `InputError` for options that make no sense."
     from tree_privacy.tree import RULES, MergeTree, check_options
@@ -546,7 +559,7 @@ def check_evaluate(args, there, asked):
     if set(categories) != set(args.categories): say(f'there are {left} categories to measure: measuring {", ".join(map(str, categories))}')
     return categories
 
-# %% ../nbs/99_cli.ipynb #f3b4d3a8
+# %% ../nbs/99_cli.ipynb #ce82f212
 def coder(args, found, labels, asked):
     "A function of a seed that codes the collection and the queries"
     from tree_privacy.codes import fit_binariser
@@ -555,7 +568,7 @@ def coder(args, found, labels, asked):
         return binariser.transform(found), binariser.transform(asked)
     return coded
 
-# %% ../nbs/99_cli.ipynb #078d3741
+# %% ../nbs/99_cli.ipynb #1c731c44
 def evaluate(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -581,7 +594,7 @@ def evaluate(
     if args.json: print(json.dumps(about | dict(rows=result['rows'], summary=result['summary'], locks=[{k: float(np.mean(v)) if k in ('accuracy', 'recall_10') else v for k, v in m.items()} for m in locks])))
     else: print(table(about | result) + ('\n\n' + lock_table(locks) if locks else ''))
 
-# %% ../nbs/99_cli.ipynb #fbaaeca0
+# %% ../nbs/99_cli.ipynb #74fe599f
 def measured_locks(args, labels, asked_labels, coded):
     "Rows of the lock table"
     if not args.lock: return []
@@ -589,7 +602,7 @@ def measured_locks(args, labels, asked_labels, coded):
     some = np.random.default_rng(args.seeds[0]).permutation(len(queries))[:100]
     return [measure_lock(codes, labels, queries[some], asked_labels[some], name, nodes=3) for name in args.lock]
 
-# %% ../nbs/99_cli.ipynb #470376b0
+# %% ../nbs/99_cli.ipynb #f289c667
 def table(result):
     "The summary as text: one line a number of categories, rule and number of nodes, means with their intervals."
     from tree_privacy.results import claims
@@ -607,7 +620,7 @@ def table(result):
     if {('original', 1), ('original', 3), ('checked', 1), ('checked', 3)} <= {key[1:] for key in result['values']}: lines += ['', claims(result)]
     return '\n'.join(lines)
 
-# %% ../nbs/99_cli.ipynb #34009df2
+# %% ../nbs/99_cli.ipynb #dddffcd5
 def demo_encoder(args):
     "The encoder to fit; what cannot work is refused before the work begins"
     from tree_privacy.codes import Encoder, check_bits
@@ -632,7 +645,7 @@ def same_results(cloud, user, plain, queries, nodes):
         same &= session.visits == p.visits
     return bool(same)
 
-# %% ../nbs/99_cli.ipynb #684c8a01
+# %% ../nbs/99_cli.ipynb #8faeab51
 def demo_table(name, codes, labels, queries, asked):
     "The experiment of `evaluate` for one collection: exhaustive search, one path, three nodes; no accuracy where there are no labels"
     from tree_privacy.retrieval import experiment, fitters
@@ -644,7 +657,7 @@ def demo_table(name, codes, labels, queries, asked):
         for row in result['summary']: row.pop('accuracy_minus_exhaustive'), row.update(accuracy=dict(mean=None, low=None, high=None))
     return dict(dataset=name, n=len(codes), d=8 * codes.shape[1], rows=result['rows'], summary=result['summary'])
 
-# %% ../nbs/99_cli.ipynb #1fab2059
+# %% ../nbs/99_cli.ipynb #2129df7e
 def demo_picture(path, cloud, user, plain, mine, theirs, queries):
     "Four queries beside their results, and the tree with the walk of the first."
     from tree_privacy.retrieval import PlainIndex
@@ -659,7 +672,7 @@ def demo_picture(path, cloud, user, plain, mine, theirs, queries):
     followed = PlainIndex(plain.tree, plain.ids).search(queries[0], 10, 3).followed
     draw_results(path, rows, lambda ax: plain.tree.plot(mine.labels, followed, ax))
 
-# %% ../nbs/99_cli.ipynb #b64960f6
+# %% ../nbs/99_cli.ipynb #41eeb85e
 def demo(
     args,  # argparse.Namespace, the options of this command
 ) -> int:  # 0, or 1 where the encrypted search differs from the plain one
@@ -685,7 +698,7 @@ def demo(
     print(json.dumps(result) if args.json else demo_text(result))
     return 0 if equal else 1
 
-# %% ../nbs/99_cli.ipynb #fcf7b1d6
+# %% ../nbs/99_cli.ipynb #1da31657
 def demo_text(result):
     n = result['n']
     lines = [f'{result["dataset"]}: {n} pictures, {result["d"]} bits each, {result["rows"][0]["queries"]} queries', '',
@@ -698,7 +711,7 @@ def demo_text(result):
     return '\n'.join(lines + ['', f'the tree has height {result["rows"][-1]["height"]}; the cloud holds {result["cloud_bytes"]:,} bytes: photographs, names and encoder sealed, the shape of the tree plain',
                               f'encrypted search {same} plain search, for every query; see {result["picture"]}'])
 
-# %% ../nbs/99_cli.ipynb #74cb9a64
+# %% ../nbs/99_cli.ipynb #b0ac9c81
 def common(parser, *names):
     "Options that several commands share."
     known = dict(
@@ -719,7 +732,7 @@ def positive(text):
     if not text.isdecimal() or not 0 < int(text) < 2 ** 60: raise argparse.ArgumentTypeError(f'{text!r} given: wanted a whole number from 1')
     return int(text)
 
-# %% ../nbs/99_cli.ipynb #36a74646
+# %% ../nbs/99_cli.ipynb #cf5baebe
 def encoder_options(parser, bits):
     parser.add_argument('--bits', type=positive, default=bits, help=f'bits of a code, a multiple of 8 (default {bits}): more are more accurate and larger')
     parser.add_argument('--backbone', default='efficientnet-lite0', metavar='NAME',
@@ -740,7 +753,7 @@ def command(commands, function, example, **more):
     return commands.add_parser(function.__name__, help=function.__doc__, description=function.__doc__,
                                epilog=f'example: tree-privacy {example}', allow_abbrev=False, **more)
 
-# %% ../nbs/99_cli.ipynb #8abf8b78
+# %% ../nbs/99_cli.ipynb #e81ab602
 def owner_commands(commands):
     p = command(commands, index, 'index Photos --index cloud --key mine.key')
     p.add_argument('photos_folder', metavar='PHOTOS', help='folder of photographs; subfolders count as categories')
@@ -766,7 +779,7 @@ def owner_commands(commands):
     common(p, 'key', 'passphrase')
     p.add_argument('--out', required=True, metavar='FILE', help='the new key file')
 
-# %% ../nbs/99_cli.ipynb #294efb1d
+# %% ../nbs/99_cli.ipynb #26307dd6
 def user_commands(commands):
     p = command(commands, search, 'search cat.jpg --index cloud --key mine.key --picture found.png')
     p.add_argument('photo', metavar='PHOTO', help='the photograph to ask about')
@@ -791,7 +804,7 @@ def user_commands(commands):
     p.add_argument('reply', metavar='REPLY', help='what `answer` wrote')
     common(p, 'key', 'json')
 
-# %% ../nbs/99_cli.ipynb #654aba3d
+# %% ../nbs/99_cli.ipynb #df5479c0
 def other_commands(commands):
     p = command(commands, demo, 'demo')
     p.add_argument('--dataset', metavar='FOLDER', help='your own photographs instead of the digits')
@@ -804,7 +817,7 @@ def other_commands(commands):
     p.add_argument('--verify', action='store_true', help='also compare the checksum of every file')
     common(p, 'json')
 
-# %% ../nbs/99_cli.ipynb #2b6c7d1e
+# %% ../nbs/99_cli.ipynb #9f6bbc9c
 def attack_command(commands):
     p = command(commands, attack, 'attack cloud --key mine.key')
     p.add_argument('index', metavar='DIR', help='folder of the encrypted index')
@@ -817,7 +830,7 @@ def attack_command(commands):
     p.add_argument('--only', metavar='NAMES', help=f'some attacks, with commas between, instead of all ({", ".join(ATTACKS)})')
     common(p, 'json')
 
-# %% ../nbs/99_cli.ipynb #ea814b1e
+# %% ../nbs/99_cli.ipynb #73aa15cf
 def experiment_commands(commands):
     p = command(commands, encode, 'encode Photos --out photos.codes')
     p.add_argument('photos_folder', metavar='PHOTOS', help='folder of photographs')
@@ -828,7 +841,7 @@ def experiment_commands(commands):
     common(p, 'json')
     evaluate_command(commands)
 
-# %% ../nbs/99_cli.ipynb #3593b92e
+# %% ../nbs/99_cli.ipynb #8f143721
 def evaluate_command(commands):
     p = command(commands, evaluate, 'evaluate photos/train photos/test --nodes 1,3')
     p.add_argument('train', metavar='TRAIN', help='folder with one subfolder a category: the collection')
@@ -849,7 +862,7 @@ def evaluate_command(commands):
     p.add_argument('--fill', action='store_true', help='let walks go on until ten leaves are found, as `search` does')
     common(p, 'json')
 
-# %% ../nbs/99_cli.ipynb #a482cd19
+# %% ../nbs/99_cli.ipynb #8838552f
 def parser() -> argparse.ArgumentParser:  # knows every command and option
     "The command line with all its sub-commands."
     p = argparse.ArgumentParser(prog='tree-privacy', allow_abbrev=False, description='Find similar photographs on a cloud that cannot look at them.',
@@ -864,7 +877,7 @@ def parser() -> argparse.ArgumentParser:  # knows every command and option
     user_commands(commands)
     return p
 
-# %% ../nbs/99_cli.ipynb #139fbc32
+# %% ../nbs/99_cli.ipynb #2c9905fa
 def main(
     argv=None,  # list of str, or None for those of the process
 ) -> int:  # exit code: 0, or 2 for bad input, 1 for a search that differs from the plain one or an error of ours, 130 when interrupted
@@ -886,7 +899,7 @@ def main(
                    'please report it with what TREE_PRIVACY_DEBUG=1 shows') or 1
     return 0
 
-# %% ../nbs/99_cli.ipynb #47d3871c
+# %% ../nbs/99_cli.ipynb #db9b9a7f
 def run():
     "What the installed command calls."
     for name in ('stdout', 'stderr'):  # closed by whoever called
@@ -898,7 +911,7 @@ def run():
     sys.stderr.flush()
     os._exit(code)
 
-# %% ../nbs/99_cli.ipynb #34889214
+# %% ../nbs/99_cli.ipynb #fbbbd227
 def one_line(error):
     "An error's text on one line, with the file that it is about."
     if isinstance(error, OSError) and error.strerror:

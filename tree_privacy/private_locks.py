@@ -9,10 +9,11 @@ __all__ = ['N', 'T', 'PRIME_BITS', 'HomomorphicKey', 'lock_codes', 'columns_of',
            'Checks', 'wanted_of', 'open_scores', 'forged', 'read_key', 'Homomorphic', 'hidden', 'SealedTable',
            'told_apart']
 
-# %% ../nbs/70_private_locks.ipynb #b6c34094
+# %% ../nbs/70_private_locks.ipynb #82be024c
 import os
-import tempfile
 import re
+import secrets
+import tempfile
 import zlib
 from contextlib import contextmanager
 from functools import cache
@@ -27,7 +28,7 @@ from safetensors.numpy import load, save
 from .data import InputError, progress
 from .measures import hamming, signs
 from .random_matrix import keystream, subkey
-from .roles import (ALWAYS, ASKED, LOCKS, NEVER, OWN, REPEATED, Lock, Sealer, Session, fetch_files, ids_of, link, nearest_first, one_of,
+from .roles import (ALWAYS, ASKED, LOCKS, NEVER, OWN, REPEATED, Forged, Lock, Sealer, Session, fetch_files, ids_of, link, nearest_first, one_of,
                                 open_file, stepped, text_bytes, text_of, write_synced)
 from .tree import compiled
 
@@ -274,21 +275,23 @@ def errors(count):
 
 @compiled
 def masked(constants, error, a, secret, t, q, out):
-    "Fill (d, N) with m + t e - a s at all points, for (d,) constants -1 and 1; error, a and secret by their values"
+    "Fill (d, N) with m + t e - a s at all points, for (d,) small constants m; error, a and secret by their values"
     for j in range(len(out)):
-        m = np.uint64(1) if constants[j] > 0 else q - np.uint64(1)
+        m = np.uint64(constants[j]) if constants[j] >= 0 else q - np.uint64(-constants[j])
         for i in range(out.shape[1]): out[j, i] = (m + product(error[j, i], t, q) + q - product(a[j, i], secret[i], q)) % q
 
 # %% ../nbs/70_private_locks.ipynb #8feef62f
 def ask(
     key: HomomorphicKey,  # of the user
     code: np.ndarray,  # (d // 8,) uint8, a packed code
+    factor: int = 1,  # int, 1 to T - 1, by which all scores will be multiplied modulo T
 ) -> dict:  # seed (32,) uint8 and first (d, ROW) uint8: what is sent
     "Encrypt a query: d constants, each under fresh randomness."
     if code.dtype != np.uint8 or code.ndim != 1 or not 0 < 8 * len(code) < T: raise InputError(f'the query is {code.dtype} of shape {code.shape}: wanted a packed code, uint8 of shape (d // 8,), of at most {T - 1} bits')
     seed, d, first = os.urandom(32), 8 * len(code), np.empty((8 * len(code), N), np.uint64)
     error = np.stack([points_of(e) for e in errors(d)])
-    masked(signs(code), error, random_polynomials(seed, d), key._values, np.uint64(T), np.uint64(modulus()), first)
+    constants = (signs(code) * np.int64(factor) + T // 2) % T - T // 2  # between -T / 2 and T / 2
+    masked(constants, error, random_polynomials(seed, d), key._values, np.uint64(T), np.uint64(modulus()), first)
     return dict(seed=np.frombuffer(seed, np.uint8), first=packed(first))
 
 # %% ../nbs/70_private_locks.ipynb #18085dde
@@ -348,7 +351,7 @@ class HomomorphicCloud:
     ) -> np.ndarray:  # (chunks, 3 or 2, ROW) uint8, encrypted scores
         "Products and sums, the same ones for every query."
         d, parts, first = *self.table.shape[1:3], request.get('first', np.zeros(0))
-        if request.get('seed', first).shape != (32,) or first.dtype != np.uint8 or first.shape != (d, ROW): raise InputError(f'this request is not for {d} columns')
+        if request.get('seed', first).shape != (32,) or request['seed'].dtype != np.uint8 or first.dtype != np.uint8 or first.shape != (d, ROW): raise InputError(f'this request is not for {d} columns')
         constants = np.stack([unpacked(first), random_polynomials(request['seed'].tobytes(), d)], axis=1)
         if (constants >= modulus()).any(): raise InputError('these numbers are no ciphertext under the parameters of this version')
         out = np.empty((len(self.table), parts + 1, N), np.uint64)
@@ -391,12 +394,13 @@ def open_scores(
     bits: int,  # int, d
     checks: Checks,  # of this collection
     wanted: np.ndarray,  # (16,) int, from `wanted_of`
+    factor: int = 1,  # int, as in `ask`
 ) -> np.ndarray:  # (n,) int64, Hamming distances
     "Decrypt scores and verify them before anything is done with them; raises `InputError` where they are not what was asked for."
     chunks = -(-checks.n // N)
     if reply.dtype != np.uint8 or reply.shape not in ((chunks, 3, ROW), (chunks, 2, ROW)): raise InputError(f'the reply is {reply.dtype} of shape {reply.shape}: wanted uint8 of shape ({chunks}, 3 or 2, {ROW})')
-    scores = decrypted(key, reply)
-    if not checks.fit(scores, wanted): raise InputError('this reply is forged: the scores fit no collection that you made. Do not ask this cloud again')
+    scores = decrypted(key, reply) * pow(factor, -1, T) % T
+    if not checks.fit(scores, wanted): raise Forged('this reply is forged: these are not the scores of this query on this collection. Ask this cloud no more, and have the index locked anew')
     return (bits - scores[:checks.n]) * pow(2, -1, T) % T
 
 # %% ../nbs/70_private_locks.ipynb #36042fad
@@ -404,7 +408,7 @@ def decrypted(key, reply):
     "(chunks * N,) int64, scores modulo T, of which nothing is verified"
     return np.concatenate([coefficients(key._decryptor.decrypt(ciphertext_of(parts))) for parts in unpacked(reply)])
 
-# %% ../nbs/70_private_locks.ipynb #a5f8d603
+# %% ../nbs/70_private_locks.ipynb #0bb94fa9
 def forged(
     chunks: int,  # int, chunks of the collection
     k: int,  # int, the exponent
@@ -416,7 +420,7 @@ def forged(
     parts[:, 1] = points_of(column)
     return packed(parts)
 
-# %% ../nbs/70_private_locks.ipynb #b04e4126
+# %% ../nbs/70_private_locks.ipynb #d90ff404
 def read_key(
     chunks: int,  # int, chunks of the collection
     n: int,  # int, photographs
@@ -434,10 +438,10 @@ def read_key(
             u += best[-1] + 1 if len(best) == len(ids) else n
     return HomomorphicKey(key_bytes(s))
 
-# %% ../nbs/70_private_locks.ipynb #b62c7aa7
+# %% ../nbs/70_private_locks.ipynb #8fee597c
 class Homomorphic(Lock):
     "The cloud computes every score and sees none. In the public form it knows the codes, and only queries are hidden."
-    options = dict(form=('encrypted', one_of('encrypted', 'public')))
+    options, guarded = dict(form=('encrypted', one_of('encrypted', 'public'))), True
 
     def write(self, part, key, about, c, before=None):
         "Encrypt the codes by columns."
@@ -452,7 +456,7 @@ class Homomorphic(Lock):
 
     def cloud(self, m, files): return HomomorphicCloud(files['columns']['table'])
 
-# %% ../nbs/70_private_locks.ipynb #454e24d2
+# %% ../nbs/70_private_locks.ipynb #e28c57da
 LOCKS['homomorphic'] = Homomorphic()
 
 def version_secret(key, index, version): return subkey(key.secret, f'private lock {version}', bytes.fromhex(index))
@@ -465,7 +469,7 @@ def search(self: HomomorphicCloud,
     "Scores as a reply."
     return {}, dict(scores=self.scores(arrays))
 
-# %% ../nbs/70_private_locks.ipynb #188e7167
+# %% ../nbs/70_private_locks.ipynb #5e4b729c
 @patch
 def ready(self: Homomorphic, user):
     "key, checks and sums"
@@ -477,10 +481,11 @@ def ready(self: Homomorphic, user):
 @patch
 def ask(self: Homomorphic, user, code, wanted, note):
     "d ciphertexts; how many results are wanted is not sent, and nodes and fill make no difference: everything is scored"
-    told = dict(k=wanted['k'], ids=user.manifest['ids'], sums=wanted_of(user.ready.sums, code).tolist(), code=code.tobytes().hex(), note=text_bytes(note).hex())
-    return user.asking({}, ask(user.ready.key, code), **told)
+    factor = 1 + secrets.randbelow(T - 1)
+    told = dict(k=wanted['k'], ids=user.manifest['ids'], factor=factor, sums=wanted_of(user.ready.sums, code).tolist(), code=code.tobytes().hex(), note=text_bytes(note).hex())
+    return user.asking({}, ask(user.ready.key, code, factor), **told)
 
-# %% ../nbs/70_private_locks.ipynb #05de4040
+# %% ../nbs/70_private_locks.ipynb #d03a51d2
 @patch
 def read(self: Homomorphic, asked, reply):
     "Decrypt, verify and rank"
@@ -488,10 +493,10 @@ def read(self: Homomorphic, asked, reply):
     if ready is None:
         secret = version_secret(asked.key, asked.sealer.index, asked.version)
         ready = SimpleNamespace(key=HomomorphicKey.derived(secret), checks=Checks(secret, len(ids)))
-    distance = open_scores(ready.key, reply.arrays['scores'], 8 * len(asked.code), ready.checks, np.array(asked.told['sums']))
+    distance = open_scores(ready.key, reply.arrays['scores'], 8 * len(asked.code), ready.checks, np.array(asked.told['sums']), asked.told['factor'])
     return nearest_first(ids, distance, None, asked.told['k'])
 
-# %% ../nbs/70_private_locks.ipynb #c27e3626
+# %% ../nbs/70_private_locks.ipynb #64de5abb
 def hidden(
     fetch: str,  # str, how photographs are fetched
 ) -> list:  # tuples of what, cloud, user, both, why, attacks that show it
@@ -504,18 +509,18 @@ def hidden(
             ('distances between a query and photographs', NEVER, OWN, ASKED, 'only a key opens them', ()),
             ('the order of results', NEVER, OWN, ASKED, 'the user ranks', ()),
             ('two requests are for one picture', NEVER, 'no no own own', REPEATED, 'every request is made of fresh random numbers', ()),
-            ('how many results are wanted', NEVER, OWN, ASKED, 'it is not sent', ())]
+            ('how many results are wanted', 'no no no all' if fetch in ('direct', 'decoys', 'private') else NEVER, OWN, ASKED, 'it is not sent before something is fetched', ())]
 
-# %% ../nbs/70_private_locks.ipynb #1397f666
+# %% ../nbs/70_private_locks.ipynb #8a3e57b9
 @patch
 def leaks(self: Homomorphic, fetch, form):
     known = {'codes of photographs': 'the collection is public', 'which photographs look alike': 'distances between codes'}
     return [(r[0], ALWAYS, *r[2:4], known[r[0]], ()) if form == 'public' and r[0] in known else r for r in hidden(fetch)]
 
-# %% ../nbs/70_private_locks.ipynb #86d8c392
+# %% ../nbs/70_private_locks.ipynb #739e880d
 class SealedTable(Lock):
     "The cloud computes nothing: the user fetches sealed codes and names once, and looks for himself."
-    size = 4096
+    size, silent = 4096, True
 
     def write(self, part, key, about, c, before=None):
         "Seal what is new, and keep the boxes that still hold."
@@ -529,7 +534,7 @@ class SealedTable(Lock):
             write_synced(part / f'codes-{about["version"]:06}-{i:05}.safetensors', save(dict(box=np.frombuffer(box, np.uint8))))
         return SimpleNamespace(public={}, told=b'', known=known, tree=None)
 
-# %% ../nbs/70_private_locks.ipynb #f47f1733
+# %% ../nbs/70_private_locks.ipynb #926421c5
 LOCKS['sealed'] = SealedTable()
 BOX = re.compile(r'codes-(\d{6,})-(\d{5,})\.safetensors')
 
@@ -549,7 +554,7 @@ def _kept(self: SealedTable, sealer, before, ids):
     if smallest and sum(map(len, whole.values())) < len(ids) and len(whole[smallest]) < self.size: del whole[smallest]
     return whole
 
-# %% ../nbs/70_private_locks.ipynb #7bb0f746
+# %% ../nbs/70_private_locks.ipynb #e846d010
 @patch
 def ask(self: SealedTable, user, code, wanted, note):
     "Fetch what is missing, and scan; where nothing is, there is nothing to send"
@@ -563,7 +568,7 @@ def ask(self: SealedTable, user, code, wanted, note):
         return nearest_first(ids, hamming(code[None], codes)[0], texts, wanted['k'])
     return Session(None, b'', None, finish({})) if hasattr(user, 'table') else fetch_files(user, names, finish)
 
-# %% ../nbs/70_private_locks.ipynb #3ac67688
+# %% ../nbs/70_private_locks.ipynb #d8d413a2
 class NothingToSearch:
     "The cloud's half of a lock under which it only keeps files"
     def search(self, header, arrays): raise InputError('under this lock the cloud cannot search: the user fetches sealed boxes and looks for himself')
@@ -577,7 +582,7 @@ def cloud(self: SealedTable, m, files): return NothingToSearch()
 @patch
 def leaks(self: SealedTable, fetch): return hidden(fetch)
 
-# %% ../nbs/70_private_locks.ipynb #1a73dc4a
+# %% ../nbs/70_private_locks.ipynb #58692cc5
 def rows_of(table, n):
     "(n, 2 d) float: the coefficients of all columns' ciphertexts at each photograph's place, between -q / 2 and q / 2"
     plain = lambda parts: parts_of(seal.Evaluator(ring().context).transform_from_ntt(ciphertext_of(parts)))
@@ -597,7 +602,7 @@ def evidence(self: Homomorphic, cloud, searches):
     if table.shape[2] == 1: table = np.concatenate([table, table], axis=2)  # the public form: codes in the clear, in the same arrangement
     return dict(table=rows_of(table, n), leaves=n, lock='homomorphic', trapdoors=[trapdoor_of(x) for x in searches], ids=cloud.ids)
 
-# %% ../nbs/70_private_locks.ipynb #63344a03
+# %% ../nbs/70_private_locks.ipynb #9a8057c2
 def record_bits(cloud, bits):
     "(n, 160 + d) float: +1 and -1, the nonce, length and code of sealed records bit by bit"
     return np.unpackbits(cloud.records[:, :20 + bits // 8], axis=1).astype(np.float32) * 2 - 1
@@ -605,7 +610,7 @@ def record_bits(cloud, bits):
 @patch
 def evidence(self: SealedTable, cloud, searches): return dict(table=record_bits(cloud, cloud.manifest['bits']), leaves=len(cloud.ids), lock='sealed', ids=cloud.ids)
 
-# %% ../nbs/70_private_locks.ipynb #1871ac1b
+# %% ../nbs/70_private_locks.ipynb #b1201a84
 def told_apart(
     numbers: np.ndarray,  # (m, f) float, what was seen of requests for two queries by turns
 ) -> tuple:  # float, share of the second half that is told apart, and float, half the width of a coin's 95 % interval

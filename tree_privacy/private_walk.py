@@ -8,8 +8,9 @@ Docs: https://tree-privacy.github.io/tree_privacy/private_walk.html.md"""
 __all__ = ['SLOTS', 'BITS', 'LEVELS', 'CELL', 'WIDE', 'RetrievalKey', 'layout', 'ask_rows', 'RetrievalCloud', 'open_rows', 'cut',
            'capacity_for', 'PrivateWalk', 'DecoyWalk', 'intersection', 'siblings', 'buckets_right']
 
-# %% ../nbs/73_private_walk.ipynb #1f840028
+# %% ../nbs/73_private_walk.ipynb #8acb21e5
 import os
+import secrets
 from functools import cache
 from types import SimpleNamespace
 
@@ -80,19 +81,22 @@ def ask_rows(
     wanted: list,  # m int, numbers of rows; the same one may come twice
     rows: int,  # int, rows of the table
     size: int,  # int, bytes of a row
+    factors=None,  # m int from 1 to 65,536, by which rows will be multiplied; None for ones
 ) -> dict:  # seed (32,) uint8 and first (m, 2, WIDE) uint8: what is sent
     "Ask for rows; raises `InputError` for rows that are not there."
     plan = layout(rows, size)
     if not len(wanted) or not all(0 <= i < rows for i in wanted): raise InputError(f'the rows {list(wanted)} are wanted of a table of {rows}: wanted one or more of 0 to {rows - 1}')
     seed, e, first = os.urandom(32), seal.Evaluator(wide().context), []
     once = pow(2 ** plan.levels, -1, wide().t)
-    for i, a in zip(wanted, random_pairs(seed, len(wanted))):
-        c = key._encryptor.encrypt_symmetric(wide().plaintext_of(once * np.eye(1, SLOTS, i // plan.per, dtype=np.int64)[0]))
+    for i, a, factor in zip(wanted, random_pairs(seed, len(wanted)), factors or [1] * len(wanted)):
+        c = key._encryptor.encrypt_symmetric(wide().plaintext_of(once * factor % wide().t * np.eye(1, SLOTS, i // plan.per, dtype=np.int64)[0]))
         (c0, c1), = wide().arrays_of([e.transform_to_ntt(c)])
         first.append([(x + multiplied((y + q - z) % q, s, q)) % q for x, y, z, s, q in zip(c0, c1, a, key._values, np.array(wide().primes, np.uint64))])
     return dict(seed=np.frombuffer(seed, np.uint8), first=packed(np.array(first), BITS[0]))
 
-# %% ../nbs/73_private_walk.ipynb #e422e071
+# %% ../nbs/73_private_walk.ipynb #132d5241
+def secret_factors(m): return [1 + secrets.randbelow(65536) for _ in range(m)]
+
 def random_pairs(seed, m):
     "(m, 2, SLOTS) uint64, uniform modulo both primes, from a seed of 32 bytes: 35 bits of every 64 of a stream, those below the prime"
     numbers = np.frombuffer(keystream(seed, 8 * (2 * m * SLOTS + 2 * 4096)), '<u8').reshape(2, -1) & np.uint64(2 ** BITS[0] - 1)
@@ -167,7 +171,7 @@ def answer(self: RetrievalCloud,
         for i in range(m):
             out = np.empty((2, end - begin, 2, SLOTS), np.uint64)
             chosen(selections[i], rows, q, out)
-            replies[i, begin:end] = np.stack(wide().arrays_of(self._shortened(parts) for parts in out.swapaxes(0, 1)))[:, :, 0]
+            replies[i, begin:end] = np.stack([self._shortened(parts) for parts in out.swapaxes(0, 1)])
     return packed(replies, BITS[0])
 
 # %% ../nbs/73_private_walk.ipynb #dc4de861
@@ -188,8 +192,10 @@ def _expanded(self: RetrievalCloud, parts):
 
 @patch
 def _shortened(self: RetrievalCloud, parts):
-    c, e = wide().ciphertext_of(parts), seal.Evaluator(wide().context)
-    return e.mod_switch_to_next(e.transform_from_ntt(c))
+    "(2, n) uint64: modulo the first prime; nothing but zeros, where all rows are, which SEAL refuses to work on"
+    if not parts.any(): return parts[:, 0]
+    e = seal.Evaluator(wide().context)
+    return wide().arrays_of([e.mod_switch_to_next(e.transform_from_ntt(wide().ciphertext_of(parts)))])[0][:, 0]
 
 # %% ../nbs/73_private_walk.ipynb #450c63e7
 def open_rows(
@@ -198,17 +204,19 @@ def open_rows(
     wanted: list,  # m int, the rows that were asked for
     rows: int,  # int, rows of the table
     size: int,  # int, bytes of a row
+    factors=None,  # m int, as in `ask_rows`
 ) -> np.ndarray:  # (m, size) uint8
     "Decrypt rows. Nothing says that they are true: rows have to be sealed, and opened before anything else is done."
     plan, level = layout(rows, size), wide().context.last_context_data()
     if reply.dtype != np.uint8 or reply.shape != (len(wanted), plan.chunks, 2, WIDE): raise InputError(f'the reply is {reply.dtype} of shape {reply.shape}: wanted uint8 of shape {(len(wanted), plan.chunks, 2, WIDE)}')
     out = np.empty((len(wanted), size), np.uint8)
     for i, (row, chunks) in enumerate(zip(wanted, unpacked(reply, BITS[0]))):
-        opened = [wide().coefficients(key._decryptor.decrypt(wide().ciphertext_of(parts[:, None], False, level))) for parts in chunks]
-        out[i] = np.concatenate(opened).astype('<u2').view(np.uint8)[row % plan.per * size:][:size]
+        opened = np.concatenate([wide().coefficients(key._decryptor.decrypt(wide().ciphertext_of(parts[:, None], False, level))) for parts in chunks])
+        if factors: opened = opened * pow(factors[i], -1, wide().t) % wide().t
+        out[i] = opened.astype('<u2').view(np.uint8)[row % plan.per * size:][:size]
     return out
 
-# %% ../nbs/73_private_walk.ipynb #686dc7b1
+# %% ../nbs/73_private_walk.ipynb #76581d7f
 def cut(
     tree: MergeTree,  # fitted to n photographs
     capacity: int,  # int, photographs that a bucket holds at most
@@ -229,7 +237,7 @@ def cut(
         bucket[g], room = b, room - size
     return bucket[of], tree.feature_[np.array(nodes)[piece]], bucket
 
-# %% ../nbs/73_private_walk.ipynb #ffb0ca6a
+# %% ../nbs/73_private_walk.ipynb #d03e819b
 @compiled
 def hand_down(children, n_leaves, group):
     for i in range(len(children) - 1, -1, -1):
@@ -244,7 +252,7 @@ def split(group, capacity):
     pairs, of = np.unique(np.stack([group, rank // capacity], 1), axis=0, return_inverse=True)
     return of.ravel(), pairs[:, 0]
 
-# %% ../nbs/73_private_walk.ipynb #8ca475b4
+# %% ../nbs/73_private_walk.ipynb #6f417366
 def capacity_for(
     n: int,  # int, photographs
     bits: int,  # int, d
@@ -253,24 +261,24 @@ def capacity_for(
     def cost(buckets): return 1.3 * buckets + 36 * -(-(n / buckets / .9 * (4 + bits // 8) + 36) // CELL)
     return max(1, int(np.ceil(n / min((2 ** j for j in range(LEVELS + 1)), key=cost) / .9)))
 
-# %% ../nbs/73_private_walk.ipynb #f292040c
+# %% ../nbs/73_private_walk.ipynb #47378df3
 def renumbered(bucket, mean, of):
     "The same buckets under random numbers"
     new = shuffled(int(bucket.max()) + 1)
     return new[bucket], mean, new[of]
 
-# %% ../nbs/73_private_walk.ipynb #82caa111
+# %% ../nbs/73_private_walk.ipynb #9b54af3d
 def capacity_or_none(v): return v is None or whole(v)
 capacity_or_none.words = 'None, or photographs in a bucket, a whole number from 1'
 
-def natural(v): return v == 0 or whole(v)
+def natural(v): return type(v) is int and 0 <= v < 2 ** 60
 natural.words = 'a whole number from 0'
 
-# %% ../nbs/73_private_walk.ipynb #8dbf3399
+# %% ../nbs/73_private_walk.ipynb #94d148d3
 class PrivateWalk(Lock):
     "The user walks the top of the tree at home, and fetches the buckets below without the cloud learning which."
     options = dict(rule=('balanced', one_of('original', 'checked', 'tagged', 'balanced')), capacity=(None, capacity_or_none))
-    fields = dict(buckets=whole, size=whole)
+    fields, guarded = dict(buckets=whole, size=whole), True
 
     def write(self, part, key, about, c, before=None):
         "Merge the codes into a tree, cut it, and seal the buckets."
@@ -286,7 +294,7 @@ class PrivateWalk(Lock):
         told = save(dict(mean=mean.astype(np.float16), bucket=of.astype(np.int32)))
         return SimpleNamespace(public=dict(buckets=len(boxes), size=len(boxes[0])), told=told, known={}, tree=tree)
 
-# %% ../nbs/73_private_walk.ipynb #94ea0a20
+# %% ../nbs/73_private_walk.ipynb #8774e0a9
 LOCKS['private-walk'] = PrivateWalk()
 
 @patch
@@ -298,7 +306,7 @@ def _cut(self: PrivateWalk, tree, capacity, bits):
         found = cut(tree, at_most)
     return found
 
-# %% ../nbs/73_private_walk.ipynb #8ab69ed3
+# %% ../nbs/73_private_walk.ipynb #bcfe969b
 @patch
 def check(self: PrivateWalk, m, files): return files['buckets']['table'].shape == (m['buckets'], m['size']) and files['expansion']['keys'].ndim == 1
 
@@ -315,7 +323,7 @@ def search(self: RetrievalCloud,
 
 def retrieval_key(key, index): return RetrievalKey(subkey(key.secret, 'retrieval', bytes.fromhex(index)))
 
-# %% ../nbs/73_private_walk.ipynb #b712cfbd
+# %% ../nbs/73_private_walk.ipynb #504642de
 def write_expansion(part, key, about, before):
     "The cloud's keys, linked from the last version where there was one"
     name = 'expansion.safetensors'
@@ -328,7 +336,7 @@ def write_expansion(part, key, about, before):
 
 EXTRAS.append(write_expansion)
 
-# %% ../nbs/73_private_walk.ipynb #156639ab
+# %% ../nbs/73_private_walk.ipynb #f5c6c3e6
 @patch
 def ready(self: PrivateWalk, user):
     "The top of the tree: key, mean (g, d) float32 and bucket (g,) int"
@@ -346,21 +354,21 @@ def chosen_buckets(self: PrivateWalk,
     order = np.argsort((mean ** 2).sum(1) / 2 - mean @ signs(code).astype(np.float32), kind='stable')
     return list(dict.fromkeys(user.ready.bucket[order].tolist()))[:nodes]
 
-# %% ../nbs/73_private_walk.ipynb #c9a97226
+# %% ../nbs/73_private_walk.ipynb #2e674c4a
 @patch
 def ask(self: PrivateWalk, user, code, wanted, note):
     "Ask for the chosen buckets, as many as `nodes` says: their number is seen"
     m, some = user.manifest, self.chosen_buckets(user, code, wanted['nodes'])
-    told = dict(k=wanted['k'], some=some, buckets=m['buckets'], size=m['size'], code=code.tobytes().hex(), note=text_bytes(note).hex())
-    return user.asking({}, ask_rows(user.ready.key, some, m['buckets'], m['size']), **told)
+    told = dict(k=wanted['k'], some=some, buckets=m['buckets'], size=m['size'], factors=secret_factors(len(some)), code=code.tobytes().hex(), note=text_bytes(note).hex())
+    return user.asking({}, ask_rows(user.ready.key, some, m['buckets'], m['size'], told['factors']), **told)
 
 @patch
 def read(self: PrivateWalk, asked, reply):
     "Decrypt the buckets, open them, and rank what is inside"
     told, key = asked.told, asked.ready.key if asked.ready else retrieval_key(asked.key, asked.sealer.index)
-    return ranked(asked, told['some'], open_rows(key, reply.arrays['rows'], told['some'], told['buckets'], told['size']))
+    return ranked(asked, told['some'], open_rows(key, reply.arrays['rows'], told['some'], told['buckets'], told['size'], told['factors']))
 
-# %% ../nbs/73_private_walk.ipynb #850e929b
+# %% ../nbs/73_private_walk.ipynb #ec483286
 def ranked(asked, buckets, boxes):
     "Results from sealed buckets"
     width = 4 + len(asked.code)
@@ -369,58 +377,58 @@ def ranked(asked, buckets, boxes):
     ids = np.ascontiguousarray(found[:, :4]).view('<u4').ravel()
     return nearest_first(ids, hamming(asked.code[None], np.ascontiguousarray(found[:, 4:]))[0], None, asked.told['k'])
 
-# %% ../nbs/73_private_walk.ipynb #2dfcbfce
+# %% ../nbs/73_private_walk.ipynb #7a827416
 @patch
 def leaks(self: PrivateWalk, fetch, rule, capacity):
     return hidden(fetch) + [('which buckets a query needs', NEVER, OWN, ASKED, 'private information retrieval', ()),
                             ('how many buckets are fetched', ASKED, OWN, ASKED, 'a ciphertext for each', ())]
 
-# %% ../nbs/73_private_walk.ipynb #f03d4586
-def photo_row(m): return m['record_size'] + (8 + m['photo_size'] + 36 if m['photos'] == 'thumbs' else 0)
+# %% ../nbs/73_private_walk.ipynb #fa4e11bf
+def photo_row(m, photos): return m['record_size'] + (8 + m['photo_size'] + 36 if photos else 0)
 
-def photo_rows(cloud):
-    "A RetrievalCloud over (n, size) rows: record, version, thumbnail"
+def photo_rows(cloud, photos):
+    "A RetrievalCloud over (n, size) rows: record, and where photographs are wanted version and thumbnail"
     m = cloud.manifest
-    if 'expansion' not in cloud.files: raise InputError(f'this index has no keys for private fetching, as every lock but random-matrix brings: fetch in one of the ways {", ".join(x for x in FETCHES if x != "private")}')
-    if m['photos'] == 'full': raise InputError('whole files differ in length, which private fetching would show: fetch them among decoys, or index with --photos thumbs')
-    rows = np.zeros((len(cloud.ids), photo_row(m)), np.uint8)
+    if 'expansion' not in cloud.files or photos and m['photos'] != 'thumbs': raise InputError('this index has nothing to be fetched privately: it wants another lock than random-matrix, and thumbnails where photographs are wanted')
+    rows = np.zeros((len(cloud.ids), photo_row(m, photos)), np.uint8)
     rows[:, :m['record_size']] = cloud.records
-    for pack in cloud.packs:
+    for pack in cloud.packs if photos else ():
         at = np.searchsorted(cloud.ids, pack['ids'])
         rows[at, m['record_size']:m['record_size'] + 8] = np.frombuffer(np.uint64(pack['version'][0]).tobytes(), np.uint8)
         rows[at, m['record_size'] + 8:] = pack['boxes'].reshape(len(at), -1)
     return RetrievalCloud(cloud.files['expansion']['keys'], rows)
 
 def answer_private(cloud, m):
-    "Rows of photographs; the table of them is made at the first request"
-    if not hasattr(cloud, 'photo_rows'): cloud.photo_rows = photo_rows(cloud)
-    return message('photos', dict(index=cloud.manifest['index']), dict(rows=cloud.photo_rows.answer(m.arrays), token=m.arrays['token']))
+    "Rows of photographs; the tables of them are made at the first request"
+    photos = m.header.get('photos') is True
+    if not hasattr(cloud, 'private_tables'): cloud.private_tables = {}
+    if photos not in cloud.private_tables: cloud.private_tables[photos] = photo_rows(cloud, photos)
+    return message('photos', dict(index=cloud.manifest['index']), dict(rows=cloud.private_tables[photos].answer(m.arrays), token=m.arrays['token']))
 
 ANSWERS['private'] = answer_private
 
-# %% ../nbs/73_private_walk.ipynb #d7f271bd
-def fetch_privately(user, ids):
+# %% ../nbs/73_private_walk.ipynb #51b6ee80
+def fetch_privately(user, ids, photos):
     m, token, there = user.manifest, os.urandom(16), ids_of(user.manifest)
-    if 'expansion.safetensors' not in m['files'] or m['photos'] == 'full': raise InputError('private fetching wants an index of another lock than random-matrix, with thumbnails or no photographs: fetch in another way')
+    if 'expansion.safetensors' not in m['files'] or photos and m['photos'] == 'full': raise InputError('private fetching wants an index of another lock than random-matrix, and thumbnails in place of whole files, whose lengths would show: fetch in another way')
     if not ids: return Session(None, b'', None, [])
-    rows, size, key = np.searchsorted(there, ids).tolist(), photo_row(m), retrieval_key(user.key, m['index'])
-    request = message('private', dict(index=m['index'], version=m['version']), dict(ask_rows(key, rows, len(there), size), token=np.frombuffer(token, np.uint8)))
+    rows, size, key, factors = np.searchsorted(there, ids).tolist(), photo_row(m, photos), retrieval_key(user.key, m['index']), secret_factors(len(ids))
+    request = message('private', dict(index=m['index'], version=m['version'], photos=photos), dict(ask_rows(key, rows, len(there), size, factors), token=np.frombuffer(token, np.uint8)))
     def read(reply):
-        opened = open_rows(key, reply.arrays['rows'], rows, len(there), size)
-        r = m['record_size']
-        return [opened_photo(user, i, row[:r], row[r + 8:], int(np.ascontiguousarray(row[r:r + 8]).view('<u8')[0]) if size > r else 0) for i, row in zip(ids, opened)]
-    return Session(request, token, read)
+        opened, r = open_rows(key, reply.arrays['rows'], rows, len(there), size, factors), m['record_size']
+        return [opened_photo(user, i, row[:r], row[r + 8:], int(np.ascontiguousarray(row[r:r + 8]).view('<u8')[0]) if photos else 0, photos) for i, row in zip(ids, opened)]
+    return Session(request, token, read, alarm=user._raise_alarm)
 
 FETCHES['private'] = fetch_privately
 FETCHED['private'] = (NEVER, 'by private information retrieval', ())
 
-# %% ../nbs/73_private_walk.ipynb #4e505603
+# %% ../nbs/73_private_walk.ipynb #9cb50b99
 class DecoyWalk(PrivateWalk):
     "A private walk without private retrieval: buckets are fetched in the open, among decoys. Weak: see the attacks below."
-    options = dict(PrivateWalk.options, decoys=(3, natural))
+    options, guarded = dict(PrivateWalk.options, decoys=(3, natural)), False
     def _cut(self, tree, capacity, bits): return cut(tree, capacity or max(1, int(len(tree.leaf_) ** .5 / 2)))
 
-# %% ../nbs/73_private_walk.ipynb #82a82139
+# %% ../nbs/73_private_walk.ipynb #6761a2d8
 LOCKS['decoy-walk'] = DecoyWalk()
 
 @patch
@@ -437,7 +445,7 @@ class BucketCloud:
         if some.dtype != np.int64 or some.ndim != 1 or not len(some) or not ((0 <= some) & (some < len(self.table))).all(): raise InputError(f'this request holds no buckets of this index: wanted numbers from 0 to {len(self.table) - 1}')
         return {}, dict(rows=self.table[some])
 
-# %% ../nbs/73_private_walk.ipynb #25eddcec
+# %% ../nbs/73_private_walk.ipynb #c0896682
 @patch
 def ask(self: DecoyWalk, user, code, wanted, note):
     m, some = user.manifest, self.chosen_buckets(user, code, wanted['nodes'])
@@ -459,7 +467,7 @@ def leaks(self: DecoyWalk, fetch, rule, capacity, decoys):
     return rows + [('which buckets a query needs', 'no part all all', OWN, ASKED, f'one in {decoys + 1} at first; more and more with every request', ('intersection', 'siblings')),
                    ('how many buckets are fetched', ASKED, OWN, ASKED, 'they are fetched in the open', ())]
 
-# %% ../nbs/73_private_walk.ipynb #fd314ba9
+# %% ../nbs/73_private_walk.ipynb #4dfac6af
 def intersection(
     seen: Seen,  # with buckets
     known: Known,  # with searches that are for one picture
@@ -472,7 +480,7 @@ def intersection(
         for i in searches: guess[i] = set.intersection(*(seen.buckets[j] for j in searches))
     return guess
 
-# %% ../nbs/73_private_walk.ipynb #b2f6d42a
+# %% ../nbs/73_private_walk.ipynb #83d8cab8
 def siblings(
     seen: Seen,  # with buckets
 ) -> list:  # sets of int, the buckets that each search is thought to mean
@@ -486,7 +494,7 @@ def siblings(
     np.fill_diagonal(together, 0)
     return [most_together(together, sorted(some), seen.meant) for some in seen.buckets]
 
-# %% ../nbs/73_private_walk.ipynb #868a6ad2
+# %% ../nbs/73_private_walk.ipynb #a6b7f1de
 def most_together(together, some, m):
     "The m of some buckets that were fetched together most often, one added after the other to the best pair"
     local = together[np.ix_(some, some)]
@@ -494,7 +502,7 @@ def most_together(together, some, m):
     while len(best) < m: best.append(int(np.argmax(np.where(np.isin(np.arange(len(some)), best), -np.inf, local[best].sum(0)))))
     return {some[i] for i in best}
 
-# %% ../nbs/73_private_walk.ipynb #f3bdbd03
+# %% ../nbs/73_private_walk.ipynb #9cb0dce3
 def buckets_right(
     guess: list,  # sets of int
     truth: Truth,  # with buckets
@@ -507,7 +515,7 @@ def buckets_right(
 ATTACKS['intersection'] = ('searches known to be for one picture', lambda s, k, t: intersection(s, k), lambda g, truth, k, s: buckets_right(g, truth, s))
 ATTACKS['siblings'] = ('ten searches', lambda s, k, t: siblings(s), lambda g, truth, k, s: buckets_right(g, truth, s))
 
-# %% ../nbs/73_private_walk.ipynb #317b0e0d
+# %% ../nbs/73_private_walk.ipynb #9f769695
 @patch
 def evidence(self: PrivateWalk, cloud, searches):
     heard = [unpacked(x['first'], BITS[0])[:, :, 0].ravel().astype(float) for x in searches]

@@ -6,10 +6,10 @@ Docs: https://tree-privacy.github.io/tree_privacy/roles.html.md"""
 
 # %% auto #0
 __all__ = ['LOCKS', 'EXTRAS', 'ANSWERS', 'FETCHES', 'MOMENTS', 'ALWAYS', 'NEVER', 'OWN', 'ASKED', 'REPEATED', 'UserKey',
-           'OwnerKey', 'save_key', 'load_key', 'SealError', 'Sealer', 'message', 'read_message', 'new_generation',
-           'read_manifest', 'mapped', 'open_file', 'seal_records', 'open_record', 'lock_tree', 'Lock', 'RandomMatrix',
-           'thumbnail', 'seal_photos', 'check_manifest', 'Owner', 'Cloud', 'TreeCloud', 'Session', 'User', 'Kept',
-           'hello', 'read_found', 'fetch_files', 'leakage', 'leakage_text']
+           'OwnerKey', 'save_key', 'load_key', 'Forged', 'SealError', 'Sealer', 'message', 'read_message',
+           'new_generation', 'read_manifest', 'mapped', 'open_file', 'seal_records', 'open_record', 'lock_tree', 'Lock',
+           'RandomMatrix', 'thumbnail', 'seal_photos', 'check_manifest', 'Owner', 'Cloud', 'TreeCloud', 'Session',
+           'User', 'Kept', 'hello', 'read_found', 'fetch_files', 'leakage', 'leakage_text']
 
 # %% ../nbs/50_roles.ipynb #36caf6f6
 import contextlib
@@ -174,8 +174,11 @@ def load_key(
         if isinstance(error, InputError): raise
         raise InputError(f'{path} is not a key file, or is damaged: use your copy of it') from None
 
-# %% ../nbs/50_roles.ipynb #19f410b7
-class SealError(InputError):
+# %% ../nbs/50_roles.ipynb #1f623202
+class Forged(InputError):
+    "Data that the owner did not make, or not for this place: an alarm."
+
+class SealError(Forged):
     "Sealed data that cannot be opened."
     def __init__(self): super().__init__('sealed data cannot be opened: they belong to another key, index or version, or were altered or swapped')
 
@@ -502,6 +505,7 @@ def lock_key(key, index, version, bits, form):
 class Lock:
     "What a lock does. Options are what an owner chooses, {name: (default, check)}, and fields what `write` tells the manifest, {name: check}."
     options, fields = {}, {}
+    guarded, silent = False, False  # whether a forged reply ends the use of the key; whether searches are mostly not seen
 
     def write(self,
         part,  # path of the new generation, to write files into
@@ -934,7 +938,7 @@ def answer_hello(self, m):
 def answer_file(self, m):
     "A file of the index, as it is."
     name = m.header.get('name')
-    if name not in self.manifest['files']: raise InputError(f'there is no file {name!r} in this index: wanted one of those in the manifest')
+    if not isinstance(name, str) or name not in self.manifest['files']: raise InputError(f'there is no file {name!r} in this index: wanted one of those in the manifest')
     data = np.fromfile(self.folder / self.manifest['generation'] / name, np.uint8)
     return message('file', dict(index=self.manifest['index'], name=name), dict(data=data, token=m.arrays['token']))
 
@@ -944,7 +948,7 @@ def answer_fetch(self, m):
     ids = m.arrays.get('ids', np.zeros(0, np.int64))
     if ids.dtype != np.int64 or ids.ndim != 1 or not np.isin(ids, self.ids).all() or len(set(ids.tolist())) < len(ids):
         raise InputError(f'there are no photographs {ids.tolist()} in this index: wanted ids that a search gave, each once')
-    found = [self._box(i) for i in ids]
+    found = [self._box(i) for i in ids] if m.header.get('photos', True) else [(np.zeros(0, np.uint8), 0)] * len(ids)
     boxes = np.concatenate([np.zeros(0, np.uint8)] + [box for box, _ in found])
     return message('photos', dict(index=self.manifest['index'], version=self.manifest['version'],
                                   lengths=[len(box) for box, _ in found], versions=[v for _, v in found]),
@@ -969,7 +973,8 @@ class Session:
         token: bytes,  # what the reply must bring back
         reader,  # function of a message: gives the result, or the Session that goes on
         result=None,  # the result, where there is nothing to ask
-    ): self.request, self.token, self.reader, self.result, self.visits, self.cloud_ms = request, token, reader, result, None, 0.
+        alarm=None,  # function that is called before a forged reply is refused, or None
+    ): self.request, self.token, self.reader, self.result, self.alarm, self.visits, self.cloud_ms = request, token, reader, result, alarm, None, 0.
 
     def receive(self,
         reply: bytes,  # what the cloud answered
@@ -977,12 +982,15 @@ class Session:
         "Read the cloud's reply; raises `InputError` where it does not fit the request."
         m = read_message(reply, 'found photos file')
         if m.arrays.get('token', np.zeros(0)).tobytes() != self.token: raise InputError('this reply is for another request')
-        try: result = self.reader(m)
+        try: result, ms = self.reader(m), m.header.get('ms', 0.) + 0.
+        except Forged:
+            if self.alarm: self.alarm()
+            raise
         except InputError: raise
         except (KeyError, TypeError, ValueError, IndexError, OverflowError): raise InputError('this reply is damaged: transfer it again') from None
-        self.visits, self.cloud_ms = m.header.get('visits'), self.cloud_ms + m.header.get('ms', 0.)
+        self.visits, self.cloud_ms = m.header.get('visits'), self.cloud_ms + ms
+        self.result, self.request = result, None
         if isinstance(result, Session): self.request, self.token, self.reader, self.result = result.request, result.token, result.reader, result.result
-        else: self.result, self.request = result, None
 
 # %% ../nbs/50_roles.ipynb #8e484069
 class User:
@@ -994,7 +1002,7 @@ class User:
         kept=None,  # path of a folder for sealed files that were fetched, or None for memory
     ):
         m = read_message(hello, 'index')
-        self.key, self.manifest, self.kept = key, m.header.get('manifest'), Kept(kept)
+        self.key, self.manifest, self.kept, self.alarm = key, m.header.get('manifest'), Kept(kept), False
         check_fields(self.manifest, 'what the cloud sent')
         check_manifest(self.manifest, key, seen)
         self.sealer, self.lock, self.boxes = Sealer(key, self.manifest['index']), LOCKS[self.manifest['lock']], m.arrays
@@ -1009,14 +1017,22 @@ class User:
 
     def __repr__(self): return f'User({self.key.id}, index {self.manifest["index"]}, version {self.manifest["version"]})'
 
-# %% ../nbs/50_roles.ipynb #6eb94757
+# %% ../nbs/50_roles.ipynb #e31151cb
+@patch
+def _raise_alarm(self: User): self.alarm = True
+
+@patch
+def _check_alarm(self: User):
+    if self.alarm: raise InputError('a reply of this cloud was forged: ask it no more under this key, and have the owner lock the index anew (`tree-privacy rotate`)')
+
+# %% ../nbs/50_roles.ipynb #27fcf32b
 @patch(as_prop=True)
 def ready(self: User) -> object:  # for example matrices
     "What `Lock.ready` gives."
     if not hasattr(self, '_ready'): self._ready = self.lock.ready(self)
     return self._ready
 
-# %% ../nbs/50_roles.ipynb #c9a4c40c
+# %% ../nbs/50_roles.ipynb #91b5c992
 class Kept:
     "Files of indexes that a user has fetched, in a folder or in memory."
     def __init__(self,
@@ -1039,26 +1055,26 @@ class Kept:
         self.memory[digest] = data
         with contextlib.suppress(OSError): self.folder and keep_in(self.folder, digest, data)
 
-# %% ../nbs/50_roles.ipynb #7315ba45
+# %% ../nbs/50_roles.ipynb #83ff31e1
 def keep_in(folder, name, data):
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f'.{os.urandom(8).hex()}'
     write_synced(part, data, 0o600)
     os.replace(part, folder / name)
 
-# %% ../nbs/50_roles.ipynb #7db2be26
+# %% ../nbs/50_roles.ipynb #b650a163
 def hello() -> bytes:  # a message
     "The first message of every conversation."
     return message('hello', {})
 
-# %% ../nbs/50_roles.ipynb #19112a34
+# %% ../nbs/50_roles.ipynb #4dfe73cb
 @patch
 def encoder(self: User) -> object:  # a fitted codes.Encoder
     "The encoder, opened with the key: turns photographs into codes of this index."
     from tree_privacy.codes import load_encoder
     return load_encoder(self._open('encoder'))
 
-# %% ../nbs/50_roles.ipynb #fbe048a8
+# %% ../nbs/50_roles.ipynb #eed502d2
 @patch
 def query(self: User,
     code: np.ndarray,  # (d // 8,) uint8, a packed code
@@ -1068,12 +1084,13 @@ def query(self: User,
     note: str = '',  # str, comes back with the result, for example the photograph's name
 ) -> Session:  # its result is a list of (id, name, distance), nearest first, ties by id; the name is None where the lock does not bring it
     "Ask for the nearest photographs."
+    self._check_alarm()
     m, code, wanted = self.manifest, np.asarray(code, np.uint8), dict(k=int(k), nodes=int(nodes), fill=bool(fill))
     if not whole(wanted['k']) or not whole(wanted['nodes']): raise InputError(f'k is {k} and nodes {nodes}: wanted 1 or more of each')
     if code.shape != (m['bits'] // 8,): raise InputError(f'the query has the shape {code.shape}: wanted ({m["bits"] // 8},), a packed code of {m["bits"]} bits')
     return self.lock.ask(self, code, wanted, note)
 
-# %% ../nbs/50_roles.ipynb #cd95802f
+# %% ../nbs/50_roles.ipynb #4a3a6d92
 @patch
 def asking(self: User,
     header,  # dict, what the cloud may read
@@ -1081,12 +1098,19 @@ def asking(self: User,
     **told,  # what the token must hold for reading
 ) -> Session:  # one round
     "A search with a sealed token, and a reader of the reply."
-    m, number, inside = self.manifest, os.urandom(8).hex(), json.dumps(dict(told, lock=self.manifest['lock'])).encode()
-    token = token_bytes(number, m['version'], self.sealer.seal('token', number, m['version'], inside, power_of_two(len(inside), 512)))
+    told['lock'] = self.manifest['lock']
+    m, number, inside = self.manifest, os.urandom(8).hex(), json.dumps(told).encode()
+    token = token_bytes(number, m['version'], self.sealer.seal('token', number, m['version'], inside, power_of_two(len(json.dumps(widest(told))), 512)))
     request = message('search', dict(header, index=m['index'], version=m['version']), dict(arrays, token=np.frombuffer(token, np.uint8)))
-    return Session(request, token, lambda reply: read_found(self.key, reply, self.ready)[0])
+    return Session(request, token, lambda reply: read_found(self.key, reply, self.ready)[0], alarm=self._raise_alarm if self.lock.guarded else None)
 
-# %% ../nbs/50_roles.ipynb #65fa4dbe
+# %% ../nbs/50_roles.ipynb #dba710b7
+def widest(v):
+    "The same with every number as long as numbers get, so that lengths tell nothing of them"
+    if isinstance(v, dict): return {k: widest(x) for k, x in v.items()}
+    if isinstance(v, (list, tuple)): return [widest(x) for x in v]
+    return v if isinstance(v, (str, bool)) or v is None else 10 ** 24
+
 def token_bytes(number, version, box): return bytes.fromhex(number) + struct.pack('<Q', version) + box
 
 def open_token(sealer, token):
@@ -1095,7 +1119,7 @@ def open_token(sealer, token):
     version = struct.unpack('<Q', token[8:16])[0]
     return json.loads(sealer.open('token', token[:8].hex(), version, token[16:])), version
 
-# %% ../nbs/50_roles.ipynb #1d750b3c
+# %% ../nbs/50_roles.ipynb #4079ae86
 @patch
 def ready(self: RandomMatrix, user):
     "The matrices of this version of the index"
@@ -1109,7 +1133,7 @@ def ask(self: RandomMatrix, user, code, wanted, note):
     least = min(wanted['k'], user.manifest['photographs']) if wanted['fill'] else 1
     return user.asking(wanted, dict(trapdoor=trapdoor), r=None if user.manifest['form'] == 'noisy' else r, least=least, code=code.tobytes().hex(), note=text_bytes(note).hex(), **wanted)
 
-# %% ../nbs/50_roles.ipynb #ad693646
+# %% ../nbs/50_roles.ipynb #a314a6e8
 def read_found(
     key: UserKey,  # that asked
     reply: SimpleNamespace,  # from `read_message`
@@ -1124,7 +1148,7 @@ def read_found(
     except InputError: raise
     except (KeyError, TypeError, ValueError, IndexError): raise InputError('this reply is damaged: transfer it again') from None
 
-# %% ../nbs/50_roles.ipynb #37c2a0e3
+# %% ../nbs/50_roles.ipynb #821e7a77
 @patch
 def read(self: RandomMatrix, asked, reply):
     "Open records and compare them with the scores"
@@ -1139,62 +1163,62 @@ def read(self: RandomMatrix, asked, reply):
         raise InputError('this reply is for fewer results, or another number of nodes, than were asked for: the request was altered on its way')
     return nearest_first(ids, true, [name for _, name in opened], told['k'])
 
-# %% ../nbs/50_roles.ipynb #d821a8a2
+# %% ../nbs/50_roles.ipynb #ae66b57f
 def nearest_first(ids, distance, names, k):
     "k results, nearest first, ties by id"
     order = np.lexsort([ids, distance])[:k]
     return [SimpleNamespace(id=int(ids[i]), name=names[i] if names else None, distance=int(distance[i])) for i in order]
 
-# %% ../nbs/50_roles.ipynb #67b8404d
-FETCHES = {}  # how: function of a user and ids that gives a Session
+# %% ../nbs/50_roles.ipynb #48998d57
+FETCHES = {}  # how: function of a user, ids and whether photographs are wanted that gives a Session
 
-# %% ../nbs/50_roles.ipynb #f7141060
+# %% ../nbs/50_roles.ipynb #8ef4c687
 @patch
 def fetch(self: User,
     ids,  # ids from results
     how: str = 'direct',  # str, one of FETCHES
-) -> Session:  # its result is a list of (id, name, bytes of the file, or None where the index holds no photographs)
+    photos: bool = True,  # bool, photographs too, or names alone
+) -> Session:  # its result is a list of (id, name, bytes of the file, or None where the index holds no photographs or none are wanted)
     "Ask for sealed photographs."
+    self._check_alarm()
     ids, there = [int(i) for i in ids], set(ids_of(self.manifest).tolist())
     if how not in FETCHES: raise InputError(f'how is {how!r}: wanted one of {", ".join(FETCHES)}')
     if not set(ids) <= there or len(set(ids)) < len(ids): raise InputError(f'there are no photographs {ids} in this index: wanted ids that a search gave, each once')
-    return FETCHES[how](self, ids)
+    return FETCHES[how](self, ids, bool(photos) and self.manifest['photos'] != 'none')
 
-# %% ../nbs/50_roles.ipynb #290f78d7
-def fetch_direct(user, ids):
+# %% ../nbs/50_roles.ipynb #160a2fe4
+def fetch_direct(user, ids, photos):
     m, token = user.manifest, os.urandom(16)
-    request = message('fetch', dict(index=m['index']), dict(ids=np.array(ids, np.int64), token=np.frombuffer(token, np.uint8)))
+    request = message('fetch', dict(index=m['index'], photos=photos), dict(ids=np.array(ids, np.int64), token=np.frombuffer(token, np.uint8)))
     def read(reply):
         if reply.arrays['ids'].tolist() != ids: raise InputError('this reply holds other photographs than those asked for')
         if reply.header['version'] != m['version']: raise InputError('the index has changed since you asked: ask again')
         if {len(x) for x in (reply.arrays['records'], reply.header['lengths'], reply.header['versions'])} != {len(ids)}:
             raise InputError('this reply leaves out photographs that were asked for')
         ends = np.cumsum(reply.header['lengths'])
-        return [opened_photo(user, i, record, reply.arrays['boxes'][end - n:end], v) for i, record, end, n, v in
+        return [opened_photo(user, i, record, reply.arrays['boxes'][end - n:end], v, photos) for i, record, end, n, v in
                 zip(ids, reply.arrays['records'], ends, reply.header['lengths'], reply.header['versions'])]
     return Session(request, token, read)
 
-def opened_photo(user, i, record, box, version):
+def opened_photo(user, i, record, box, version, photos):
     "(id, name, bytes of the file or None) from a record and a box"
-    m = user.manifest
-    name = open_record(user.sealer, m['version'], m['bits'], i, record)[1]
-    if m['photos'] != 'none' and not len(box): raise SealError
-    return i, name, user.sealer.open('photo', i, version, box.tobytes()) if len(box) else None
+    name = open_record(user.sealer, user.manifest['version'], user.manifest['bits'], i, record)[1]
+    return i, name, user.sealer.open('photo', i, version, box.tobytes()) if photos else None
 
 FETCHES['direct'] = fetch_direct
 
-# %% ../nbs/50_roles.ipynb #fbe9b671
-def fetch_among_decoys(user, ids):
+# %% ../nbs/50_roles.ipynb #a311554d
+def fetch_among_decoys(user, ids, photos):
     others = np.setdiff1d(ids_of(user.manifest), ids)
     among = np.sort(np.concatenate([np.array(ids, np.int64), others[shuffled(len(others))[:9 * len(ids)]]]))
-    session, wanted = fetch_direct(user, among.tolist()), {i: at for at, i in enumerate(ids)}
+    session, wanted = fetch_direct(user, among.tolist(), photos), {i: at for at, i in enumerate(ids)}
     every = session.reader
     session.reader = lambda reply: sorted((x for x in every(reply) if x[0] in wanted), key=lambda x: wanted[x[0]])
     return session
 
 FETCHES['decoys'] = fetch_among_decoys
 
-# %% ../nbs/50_roles.ipynb #90cf727e
+# %% ../nbs/50_roles.ipynb #94a6b054
 def fetch_files(
     user: User,  # who asks
     names: list,  # names of files of the index
@@ -1215,26 +1239,26 @@ def fetch_files(
         return fetch_files(user, names, finish, have | {missing[0]: data})
     return Session(request, token, read)
 
-# %% ../nbs/50_roles.ipynb #5a146825
-def fetch_everything(user, ids):
-    m, packs = user.manifest, [n for n in user.manifest['files'] if n.startswith('photos-')]
+# %% ../nbs/50_roles.ipynb #6a990f17
+def fetch_everything(user, ids, photos):
+    m, packs = user.manifest, [n for n in user.manifest['files'] if photos and n.startswith('photos-')]
     def finish(files):
         records, out = files['records.safetensors']['records'][np.searchsorted(ids_of(m), ids)], []
         for i, record in zip(ids, records):
             pack = next((files[n] for n in packs if i in files[n]['ids']), None)
             at = pack and np.searchsorted(pack['ids'], i)
             box = pack['boxes'][pack['start'][at]:pack['start'][at + 1]] if pack else np.zeros(0, np.uint8)
-            out.append(opened_photo(user, i, record, box, int(pack['version'][0]) if pack else 0))
+            out.append(opened_photo(user, i, record, box, int(pack['version'][0]) if pack else 0, photos))
         return out
     return fetch_files(user, ['records.safetensors', *packs], finish)
 
 FETCHES['thumbnails'] = fetch_everything
 
-# %% ../nbs/50_roles.ipynb #0a41109c
+# %% ../nbs/50_roles.ipynb #f2de701c
 MOMENTS = 'setup', 'one query', 'many queries', 'a fetch'
 ALWAYS, NEVER, OWN, ASKED, REPEATED = 'all all all all', 'no no no no', 'no own own own', 'no all all all', 'no no all all'
 
-# %% ../nbs/50_roles.ipynb #e354a5f4
+# %% ../nbs/50_roles.ipynb #6b030d79
 def scores_leak(form):
     "What of the random-matrix lock's leaks depends on its form: (what, cloud, user, both, why, attacks that show it)"
     blurred = form == 'noisy'
@@ -1246,7 +1270,7 @@ def scores_leak(form):
              'blurred in the scores; the codes of queries show it once they were read' if blurred else 'their scores differ by one factor', () if blurred else ('repeated requests',)),
             ('how many results are wanted', ASKED, OWN, ASKED, 'requests say so', ())]
 
-# %% ../nbs/50_roles.ipynb #384d3533
+# %% ../nbs/50_roles.ipynb #d35abbd8
 @patch
 def leaks(self: RandomMatrix, fetch, form, rule):
     some, attack = 'part part part part', 'known ciphertexts' if form == 'noisy' else 'known plaintext'
@@ -1257,12 +1281,12 @@ def leaks(self: RandomMatrix, fetch, form, rule):
             ('which nodes a query visits', ASKED, OWN, ASKED, 'the cloud walks the tree itself', ()),
             ('the shape of the tree', ALWAYS, ALWAYS, ALWAYS, 'the cloud needs the links to walk', ())] + scores_leak(form)
 
-# %% ../nbs/50_roles.ipynb #10705f1a
+# %% ../nbs/50_roles.ipynb #ed16b08d
 FETCHED = dict(direct=('no no no all', 'by their ids; those that are fetched together look alike', ('fetched together',)),
                decoys=('no no no part', 'one in ten is meant; asking twice for the same gives it away', ()),
                thumbnails=(NEVER, 'everything is fetched once and kept', ()), none=(NEVER, 'nothing is fetched', ()))
 
-def always_leaks(photos, fetch):
+def always_leaks(photos, fetch, silent):
     "The rows of every lock"
     kept, some = photos != 'none', 'part part part part'
     cloud, why, attacks = FETCHED[fetch]
@@ -1272,9 +1296,9 @@ def always_leaks(photos, fetch):
             ('lengths of files', some if photos == 'full' else NEVER, ALWAYS if kept else NEVER, ALWAYS if kept else NEVER,
              'in steps of at most 12.5 %' if photos == 'full' else 'all boxes have one length' if kept else 'the index holds none', ()),
             ('what came and went with which version', ALWAYS, ALWAYS, ALWAYS, 'ids and packs count up', ()),
-            ('when somebody searches', ASKED, OWN, ASKED, 'requests come in', ())]
+            ('when somebody searches', 'no part part all' if silent else ASKED, OWN, ASKED, 'the first time with each version, and when something is fetched' if silent else 'requests come in', ())]
 
-# %% ../nbs/50_roles.ipynb #f3f9b370
+# %% ../nbs/50_roles.ipynb #5398c6e7
 def leakage(
     lock: str = 'random-matrix',  # str, one of LOCKS
     photos: str = 'thumbs',  # str, 'thumbs', 'full' or 'none'
@@ -1283,12 +1307,12 @@ def leakage(
 ) -> list:  # dicts with what, cloud, user and both (each a dict from MOMENTS to no, part, own or all), why, and attacks that show it
     "Who learns what from an index, and when."
     the_lock = lock_named(lock)
-    if not FIELDS['photos'](photos) or fetch not in FETCHED: raise InputError(f'photos is {photos!r} and fetch {fetch!r}: wanted thumbs, full or none, and one of {", ".join(FETCHED)}')
+    if not FIELDS['photos'](photos) or fetch not in FETCHED or (lock, fetch) == ('random-matrix', 'private'): raise InputError(f'photos is {photos!r} and fetch {fetch!r}: wanted thumbs, full or none, and one of {", ".join(FETCHED)}')
     words = lambda w: dict(zip(MOMENTS, w.split(), strict=True))
     return [dict(what=what, cloud=words(cloud), user=words(user), both=words(both), why=why, attacks=list(attacks))
-            for what, cloud, user, both, why, attacks in the_lock.leaks(fetch, **lock_options(the_lock, options)) + always_leaks(photos, fetch)]
+            for what, cloud, user, both, why, attacks in the_lock.leaks(fetch, **lock_options(the_lock, options)) + always_leaks(photos, fetch, the_lock.silent)]
 
-# %% ../nbs/50_roles.ipynb #deb73392
+# %% ../nbs/50_roles.ipynb #44e84e42
 def leakage_text(
     rows: list,  # from `leakage`
 ) -> str:  # a table of two lines a row: words, and reasons under them
