@@ -280,7 +280,7 @@ def test_rows():
 @pytest.mark.parametrize('form', FORMS)
 def test_what_leakage_says(form):
     "Where the table says all, the attack that it names reads all; where it says part, it reads more than guessing; an attack that it leaves out has nothing to work on."
-    rows = leakage(form)
+    rows = leakage(form=form)
     assert {name for r in rows for name in r['attacks']} <= set(ATTACKS)
     for r in rows:
         for name in r['attacks']:
@@ -307,7 +307,7 @@ def test_a_real_index(tmp_path, form):
     Owner(key).create(tmp_path/'index', images, some, b'encoder', photos='full', form=form)
     seen, told, true = stage(tmp_path/'index', key, known_pairs=40, queries=60)
     cloud, opened = Cloud(tmp_path/'index'), Owner(key).open(tmp_path/'index')
-    assert (seen.table == cloud.tree['table']).all() and seen.lengths.keys() == set(cloud.ids.tolist()) and len(seen.trapdoors) == len(seen.fetched) == 60
+    assert (seen.table == cloud.searcher.tree['table']).all() and seen.lengths.keys() == set(cloud.ids.tolist()) and len(seen.trapdoors) == len(seen.fetched) == 60
     by_id = dict(zip(opened.ids.tolist(), signs(opened.codes)))
     for i, leaf in zip(seen.ids.tolist(), np.repeat(np.arange(seen.leaves), np.diff(seen.members))): assert (by_id[i] == true.codes[leaf]).all()
     got = {r['attack']: r for r in play(seen, told, true, seconds=5)}

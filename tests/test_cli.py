@@ -25,6 +25,7 @@ COMMAND = Path(sys.executable).with_name('tree-privacy')
 COMMANDS = ['demo', 'inspect', 'attack', 'evaluate', 'encode', 'index', 'add', 'remove', 'grant', 'rotate', 'search', 'fetch', 'ask', 'answer', 'read']
 ROW = {'categories', 'n', 'rule', 'nodes', 'seed', 'queries', 'accuracy', 'recall_10', 'visits', 'height', 'seconds'}
 QUICK = ['--bits', 32, '--size', 32]
+TREE = ['--lock', 'random-matrix']
 SUMMARY = {'categories', 'rule', 'nodes', 'accuracy', 'recall_10', 'visits', 'accuracy_minus_exhaustive'}
 
 
@@ -43,14 +44,29 @@ def printed(*args, **more):
     return json.loads(lines[0])
 
 
-@pytest.fixture(scope='module')
-def world(tmp_path_factory):
+def indexed(home, *options, lock):
     "Photographs, an index of them, and the key."
-    home = tmp_path_factory.mktemp('cli')
     album(home / 'photos', 24)
-    done = tree_privacy('index', home / 'photos', '--index', home / 'cloud', '--key', home / 'mine.key', '--bits', 64)
-    assert done.stdout.startswith('24 photographs') and 'losing it loses the index' in done.stderr
+    done = tree_privacy('index', home / 'photos', '--index', home / 'cloud', '--key', home / 'mine.key', '--bits', 64, *options)
+    assert done.stdout.startswith('24 photographs') and f'(lock {lock})' in done.stdout and 'losing it loses the index' in done.stderr
     return home
+
+
+@pytest.fixture(scope='module')
+def world(tmp_path_factory): return indexed(tmp_path_factory.mktemp('cli'), *TREE, lock='random-matrix')
+
+
+@pytest.fixture(scope='module')
+def worlds(tmp_path_factory, world):
+    "The same under several locks; without --lock it is the sealed one."
+    return {'random-matrix': world, 'sealed': indexed(tmp_path_factory.mktemp('sealed'), lock='sealed'),
+            'private-walk': indexed(tmp_path_factory.mktemp('walk'), '--lock', 'private-walk', '--rule', 'checked', lock='private-walk')}
+
+
+@pytest.fixture(params=['random-matrix', 'private-walk'])
+def copies(request, worlds, tmp_path):
+    "A copy of each, with its lock."
+    return request.param, Path(shutil.copytree(worlds[request.param], tmp_path / 'home'))
 
 
 @pytest.fixture
@@ -72,9 +88,57 @@ def test_inspect(world):
     assert {r['what']: r['cloud'] for r in found['leaks']}['the order of results'] == {'setup': 'no', 'one query': 'all', 'many queries': 'all', 'a fetch': 'all'}
 
 
+KINDS = {'sealed': {'codes'}, 'private-walk': {'buckets', 'told'}, 'homomorphic': {'columns', 'told'}, 'random-matrix': {'tree'}}
+HIDING = ['sealed', 'private-walk']
+
+
+@pytest.mark.parametrize('lock', HIDING)
+def test_inspect_other_locks(lock, worlds):
+    "What there is of files, and a table in which the cloud learns nothing of codes and queries."
+    world = worlds[lock]
+    text = tree_privacy('inspect', world / 'cloud', '--verify', '--key', world / 'mine.key').stdout
+    assert f'lock {lock}' in text and '24 photographs' in text and 'who learns what' in text and 'every file is as the manifest says' in text and 'exact distances' not in text
+    assert ('rule checked' in text) == (lock == 'private-walk')
+    found = printed('inspect', world / 'cloud')
+    assert found['lock'] == lock and found['photographs'] == 24 and set(found['bytes']) == KINDS[lock] | {'expansion', 'records', 'encoder', 'photos'} and all(found['bytes'].values())
+    assert sum(found['bytes'].values()) == sum(p.stat().st_size for p in (world / 'cloud').rglob('*.safetensors'))
+    cloud = {r['what']: set(r['cloud'].values()) for r in found['leaks']}
+    assert cloud['a query and its code'] == cloud['the order of results'] == cloud['codes of photographs'] == {'no'}
+
+
+@pytest.mark.parametrize('lock, fetch', [('sealed', None), ('sealed', 'direct'), ('private-walk', None), ('private-walk', 'none'), ('private-walk', 'thumbnails')])
+def test_search_under_other_locks(fetch, lock, worlds, tmp_path):
+    "Exact distances, the nearest first; names come with every way to fetch, and without a fetch where the lock brings them."
+    world = worlds[lock]
+    found = printed('search', world / 'photos/a/03.png', *places(world), '--k', 5, '--nodes', 100, *(['--fetch', fetch] if fetch else []), TREE_PRIVACY_CACHE=str(tmp_path))
+    assert set(found) == {'results', 'cloud_ms', 'visits', 'lock', 'form', 'fetch'} and (found['lock'], found['form'], found['visits']) == (lock, None, None)
+    assert found['fetch'] == (fetch or ('none' if lock == 'sealed' else 'private'))
+    assert len(found['results']) == 5 and [r['distance'] for r in found['results']] == sorted(r['distance'] for r in found['results'])
+    named = lock == 'sealed' or fetch != 'none'
+    assert found['results'][0]['distance'] == 0 and found['results'][0]['photo'] == ('a/03.png' if named else None) and all((r['photo'] is not None) == named for r in found['results'])
+
+
+@pytest.mark.parametrize('lock', HIDING[1:])
+def test_pictures_under_other_locks(lock, worlds, tmp_path):
+    "Drawn from what was fetched, without a word about nodes."
+    world = worlds[lock]
+    done = tree_privacy('search', world / 'photos/b/04.png', *places(world), '--k', 4, '--nodes', 100, '--picture', tmp_path / 'found.png')
+    assert 'b/04.png' in done.stdout.splitlines()[0] and len(done.stdout.splitlines()) == 4 and 'nodes visited' not in done.stderr and 'names were fetched privately' in done.stderr
+    with Image.open(tmp_path / 'found.png') as image: assert image.format == 'PNG' and image.width > image.height
+
+
+@pytest.mark.parametrize('options, said', [(['--rule', 'balanced'], 'rule'), (['--form', 'split'], 'form'),
+                                           (['--lock', 'homomorphic', '--form', 'noisy'], 'encrypted'), (['--lock', 'private-walk', '--form', 'public'], 'form'), (['--lock', 'random-matrix', '--form', 'public'], 'basic')])
+def test_options_of_other_locks(options, said, tmp_path):
+    "An option that the lock does not know is refused before anything is written."
+    album(tmp_path / 'photos', 3)
+    before = snapshot(tmp_path)
+    assert said in tree_privacy('index', tmp_path / 'photos', *places(tmp_path), *QUICK, *options, code=2).stderr and snapshot(tmp_path) == before
+
+
 def test_search_says_what_is_documented(world):
     found = printed('search', world / 'photos/a/03.png', *places(world), '--k', 5)
-    assert set(found) == {'results', 'cloud_ms', 'visits', 'lock', 'form'} and found['lock'] == 'random-matrix'
+    assert set(found) == {'results', 'cloud_ms', 'visits', 'lock', 'form', 'fetch'} and (found['lock'], found['form'], found['fetch']) == ('random-matrix', 'split', 'none')
     assert len(found['results']) == 5 and all(set(r) == {'photo', 'distance', 'id'} for r in found['results'])
     first = found['results'][0]
     assert (first['photo'], first['distance']) == ('a/03.png', 0) and 0 < found['visits'] <= 47 and found['cloud_ms'] > 0
@@ -96,46 +160,60 @@ def test_fetch_opens_thumbnails(world, tmp_path):
     with Image.open(lines[0]) as image: assert image.size == (40, 30)
 
 
-def test_three_roles_with_files_in_between(copy):
+def test_nothing_to_ask_under_the_sealed_lock(worlds, tmp_path):
+    "Said in a line, and nothing is written."
+    world = worlds['sealed']
+    for _ in range(2): assert 'use `search`' in tree_privacy('ask', world / 'photos/c/05.png', *places(world), '--out', tmp_path / 'request', code=2).stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('lock', ['random-matrix', 'private-walk'])
+def test_three_roles_with_files_in_between(lock, worlds, tmp_path):
     "A friend asks and reads; the cloud answers while neither key nor photographs are within its reach."
+    copy = Path(shutil.copytree(worlds[lock], tmp_path / 'copy'))
+    name = 'c/05.png' if lock == 'random-matrix' else None
     tree_privacy('grant', '--key', copy / 'mine.key', '--out', copy / 'friend.key')
     assert stat.S_IMODE((copy / 'friend.key').stat().st_mode) == 0o600
     assert set(json.loads((copy / 'friend.key').read_text())) == {'tree_privacy', 'format', 'role', 'secret', 'public', 'checksum'}
     tree_privacy('ask', copy / 'photos/c/05.png', '--index', copy / 'cloud', '--key', copy / 'friend.key', '--k', 3, '--out', copy / 'request')
     (copy / 'home').mkdir()
-    for name in ('mine.key', 'friend.key', 'photos'): (copy / name).rename(copy / 'home' / name)
+    for thing in ('mine.key', 'friend.key', 'photos'): (copy / thing).rename(copy / 'home' / thing)
     tree_privacy('answer', copy / 'request', '--index', copy / 'cloud', '--out', copy / 'reply')
     found = printed('read', copy / 'reply', '--key', copy / 'home/friend.key')
-    assert found['results'][0]['photo'] == 'c/05.png' and len(found['results']) == 3 and found['query'] == '05.png'
-    assert set(found) == {'results', 'cloud_ms', 'visits', 'lock', 'query'}
-    assert 'c/05.png' in tree_privacy('read', copy / 'reply', '--key', copy / 'home/friend.key').stdout
+    assert found['results'][0]['photo'] == name and len(found['results']) == 3 and found['query'] == '05.png' and found['results'][0]['distance'] == 0
+    assert set(found) == {'results', 'cloud_ms', 'visits', 'query'} and (found['visits'] is None) == (name is None)
+    assert (name or f"(id {found['results'][0]['id']})") in tree_privacy('read', copy / 'reply', '--key', copy / 'home/friend.key').stdout
+    tree_privacy('fetch', *[r['id'] for r in found['results']], '--index', copy / 'cloud', '--key', copy / 'home/friend.key', '--out', copy / 'found')
+    assert (copy / 'found/c/05.png.jpg').exists()
     done = tree_privacy('remove', 'c/05.png', '--index', copy / 'cloud', '--key', copy / 'home/friend.key', code=2)
     assert 'may search but not write' in done.stderr
 
 
-def test_add_remove_and_life_without_the_photographs(copy):
+def test_add_remove_and_life_without_the_photographs(copies):
     "Changes in place; afterwards index and key suffice."
+    lock, copy = copies
     draw(copy / 'more/d/new.png', 77)
     assert '1 added, 25' in tree_privacy('add', copy / 'more', *places(copy)).stdout
     assert '2 removed, 23' in tree_privacy('remove', 'a/00.png', 'b/01.png', *places(copy)).stdout
     shutil.copy(copy / 'photos/a/00.png', copy / 'gone.png')
     shutil.copy(copy / 'more/d/new.png', copy / 'new.png')
     shutil.rmtree(copy / 'photos'), shutil.rmtree(copy / 'more')
-    found = printed('search', copy / 'new.png', *places(copy), '--k', 100)['results']
+    found = printed('search', copy / 'new.png', *places(copy), '--k', 100, '--nodes', 100)['results']
     assert len(found) == 23 and (found[0]['photo'], found[0]['distance']) == ('d/new.png', 0)
     assert not {'a/00.png', 'b/01.png'} & {r['photo'] for r in found}
     tree_privacy('fetch', *[r['id'] for r in found], *places(copy), '--out', copy / 'found')
     assert len([p for p in (copy / 'found').rglob('*') if p.is_file()]) == 23
     about = printed('inspect', copy / 'cloud', '--verify', '--key', copy / 'mine.key')
-    assert about['version'] == 3 and about['photographs'] == 23
+    assert about['version'] == 3 and about['photographs'] == 23 and about['lock'] == lock and about.get('rule') == {'random-matrix': 'balanced', 'private-walk': 'checked'}.get(lock)
     assert len(list((copy / 'cloud').glob('g*'))) == 1
 
 
-def test_without_sealed_photographs(copy):
+@pytest.mark.parametrize('lock', [None, 'random-matrix'])
+def test_without_sealed_photographs(copy, lock):
     "An index without photographs draws and fetches from the originals, and says so where they are missing."
     home = ['--index', copy / 'bare', '--key', copy / 'mine.key']
-    tree_privacy('index', copy / 'photos', *home, '--bits', 64, '--photos', 'none')
-    assert printed('inspect', copy / 'bare')['bytes']['photos'] == 0
+    tree_privacy('index', copy / 'photos', *home, '--bits', 64, '--photos', 'none', *(['--lock', lock] if lock else []))
+    assert 'photos' not in printed('inspect', copy / 'bare')['bytes']
     first = printed('search', copy / 'photos/a/03.png', *home)['results'][0]
     assert '--originals' in tree_privacy('fetch', first['id'], *home, '--out', copy / 'found', code=2).stderr
     tree_privacy('fetch', first['id'], *home, '--out', copy / 'found', '--originals', copy / 'photos')
@@ -144,12 +222,13 @@ def test_without_sealed_photographs(copy):
     assert (copy / 'found.png').stat().st_size > 1000
 
 
-def test_full_photographs_come_back_as_they_were_and_the_owner_may_index_again(copy):
+@pytest.mark.parametrize('lock', [None, 'random-matrix'])
+def test_full_photographs_come_back_as_they_were_and_the_owner_may_index_again(copy, lock):
     "Indexing over an index of one's own raises its version; sealed files are returned to the byte."
-    tree_privacy('index', copy / 'photos', *places(copy), '--bits', 32, '--photos', 'full')
+    tree_privacy('index', copy / 'photos', *places(copy), '--bits', 32, '--photos', 'full', *(['--lock', lock] if lock else []))
     about = printed('inspect', copy / 'cloud')
-    assert about['version'] == 2 and about['bits'] == 32
-    ids = [r['id'] for r in printed('search', copy / 'photos/a/03.png', *places(copy), '--k', 100)['results']]
+    assert about['version'] == 2 and about['bits'] == 32 and about['lock'] == (lock or 'sealed')
+    ids = [r['id'] for r in printed('search', copy / 'photos/a/03.png', *places(copy), '--k', 100, '--nodes', 100)['results']]
     tree_privacy('fetch', *ids, *places(copy), '--out', copy / 'found')
     assert snapshot(copy / 'found') == snapshot(copy / 'photos')
 
@@ -255,7 +334,7 @@ def test_attack_on_next_to_nothing(tmp_path, n):
     "One photograph, or four equal ones: rows without figures say why, and the JSON is one."
     (tmp_path / 'photos').mkdir()
     for i in range(n): Image.new('RGB', (40, 30), 'red').save(tmp_path / f'photos/{i}.png')
-    tree_privacy('index', tmp_path / 'photos', *places(tmp_path), *QUICK)
+    tree_privacy('index', tmp_path / 'photos', *places(tmp_path), *QUICK, *TREE)
     rows = printed('attack', tmp_path / 'cloud', '--key', tmp_path / 'mine.key', '--queries', 5, '--only', 'neighbours, exact distances,independent bits')['rows']
     assert len(rows) == 3 and all(r['recovered'] is None and 'different codes' in r['why'] for r in rows)
 
@@ -264,7 +343,7 @@ def test_attack(world, tmp_path):
     "Every attack has a row with figures or a reason; exact distances fall without any known photograph; nothing is written."
     before = snapshot(world)
     found = printed('attack', world / 'cloud', '--key', world / 'mine.key', '--queries', 70, '--seconds', 2)
-    assert set(found) == {'rows'} and len(found['rows']) == 15
+    assert set(found) == {'rows'} and len(found['rows']) == 17
     for row in found['rows']:
         assert {'attack', 'lock', 'd', 'n', 'needs', 'recovered', 'guessing', 'low', 'high', 'seconds'} <= set(row) and (row['lock'], row['d'], row['n']) == ('split', 64, 24)
         assert row['why'] if row['recovered'] is None else 0 <= row['low'] <= row['recovered'] <= row['high'] <= 1
@@ -279,19 +358,32 @@ def test_attack(world, tmp_path):
     assert {k: v for k, v in snapshot(world).items() if not k.endswith('.seen')} == {k: v for k, v in before.items() if not k.endswith('.seen')}
 
 
-@pytest.mark.parametrize('photos', ['thumbs', 'full', 'none'])
-def test_a_new_lock(copy, photos):
+@pytest.mark.parametrize('asked, lock', [([], 'sealed'), (['--lock', 'homomorphic', '--fetch', 'private'], 'homomorphic'), (['--lock', 'random-matrix'], 'split')])
+def test_attack_under_other_locks(asked, lock, worlds):
+    "The index as it is, and the same codes under another lock: rows name it; what is fetched in the open is seen, and nothing is where nothing shows."
+    world = worlds['sealed']
+    before = {k: v for k, v in snapshot(world).items() if not k.endswith('.seen')}
+    rows = printed('attack', world / 'cloud', '--key', world / 'mine.key', '--queries', 8, '--seconds', 1, '--only', 'exact distances,fetched together,repeated requests,siblings,intersection', *asked)['rows']
+    by = {r['attack']: r for r in rows}
+    assert len(by) == 5 and {r['lock'] for r in rows} == {lock}
+    assert (by['fetched together']['recovered'] is None) == ('--fetch' in asked) and (by['exact distances']['recovered'] is not None) == (lock == 'split')
+    assert by['siblings']['recovered'] is None and by['intersection']['recovered'] is None and before == {k: v for k, v in snapshot(world).items() if not k.endswith('.seen')}
+
+
+@pytest.mark.parametrize('lock, photos', [('random-matrix', 'thumbs'), ('random-matrix', 'full'), ('random-matrix', 'none'), ('sealed', 'thumbs')])
+def test_a_new_lock(copy, lock, photos):
     "Under a new key everything is found and fetched as before, no byte of the old index is left, and the old key opens nothing."
     at = ['--index', copy / 'new', '--key', copy / 'old.key']
-    tree_privacy('index', copy / 'photos', *at, *QUICK, '--photos', photos)
+    tree_privacy('index', copy / 'photos', *at, *QUICK, '--photos', photos, '--lock', lock)
     tree_privacy('grant', '--key', copy / 'old.key', '--out', copy / 'friend.key')
-    old, before = {p.read_bytes() for p in (copy / 'new').rglob('*') if p.is_file() and p.stat().st_size}, printed('search', copy / 'photos/a/03.png', *at, '--k', 24)
+    old, before = {p.read_bytes() for p in (copy / 'new').rglob('*') if p.is_file() and p.stat().st_size}, printed('search', copy / 'photos/a/03.png', *at, '--k', 24, '--nodes', 100)
     tree_privacy('rotate', *at, '--new-key', copy / 'next.key')
     assert not old & {p.read_bytes() for p in (copy / 'new').rglob('*') if p.is_file()}
     for key in ('old.key', 'friend.key'):
         assert 'is not the key of this index' in tree_privacy('search', copy / 'photos/a/03.png', '--index', copy / 'new', '--key', copy / key, code=2).stderr
     at = ['--index', copy / 'new', '--key', copy / 'next.key']
-    after = printed('search', copy / 'photos/a/03.png', *at, '--k', 24)
+    after = printed('search', copy / 'photos/a/03.png', *at, '--k', 24, '--nodes', 100)
+    assert after['lock'] == before['lock'] == lock and len(after['results']) == 24
     assert {(r['photo'], r['distance']) for r in after['results']} == {(r['photo'], r['distance']) for r in before['results']}
     assert 'every file is as the manifest says' in tree_privacy('inspect', copy / 'new', '--verify', '--key', copy / 'next.key').stdout
     if photos != 'none':

@@ -13,6 +13,7 @@ import pytest
 from fakes import child, ended
 from pictures import album, draw, snapshot
 from tree_privacy import roles
+import tree_privacy.private_locks
 from tree_privacy.data import Images, InputError, folder
 from tree_privacy.roles import GENERATION, MANIFEST, Cloud, Owner, OwnerKey, User, hello, open_all, sha256
 
@@ -54,12 +55,19 @@ JOBS = {
     'remove': (remove, True, OLD - {f'{i % 3}/{i:03}.jpg' for i in range(0, 40, 3)})}
 
 
-@pytest.fixture(scope='module')
-def before(tmp_path_factory):
+def first(place, lock):
     "A key, and an index that every attempt begins with a copy of."
-    folder, key = tmp_path_factory.mktemp('crash') / 'index', OwnerKey.generate()
-    Owner(key).create(folder, *collection(0, 40), bytes(5000), photos='full')
+    folder, key = place / 'index', OwnerKey.generate()
+    Owner(key).create(folder, *collection(0, 40), bytes(5000), photos='full', lock=lock)
     return folder, key
+
+
+@pytest.fixture(scope='module')
+def before(tmp_path_factory): return first(tmp_path_factory.mktemp('crash'), 'random-matrix')
+
+
+@pytest.fixture(scope='module')
+def befores(tmp_path_factory, before): return {'random-matrix': before, 'sealed': first(tmp_path_factory.mktemp('sealed'), 'sealed')}
 
 
 def prepared(before, exists, place):
@@ -80,8 +88,8 @@ def whole(folder, key):
     fetch.receive(cloud.answer(fetch.request))
     assert {name: data for _, name, data in fetch.result} == {name: content(name) for name in opened.names}
     search = user.query(opened.codes[0], 3)
-    search.receive(cloud.answer(search.request))
-    assert search.result[0].distance == 0 and opened.encoder == bytes(5000)
+    while search.request is not None: search.receive(cloud.answer(search.request))
+    assert len(search.result) == 3 and search.result[0].distance == 0 and opened.encoder == bytes(5000)
     return set(opened.names)
 
 
@@ -117,10 +125,10 @@ def die_at(step):
     for name in STEPS: setattr(os, name, counted(getattr(os, name)))
 
 
-@pytest.mark.parametrize('job', JOBS)
-def test_death_before_every_step(job, before, tmp_path):
+@pytest.mark.parametrize('job, lock', [*((job, 'random-matrix') for job in JOBS), ('add', 'sealed'), ('remove', 'sealed')])
+def test_death_before_every_step(job, lock, befores, tmp_path):
     "Die before the first, the second, … step of writing, until the writing gets through."
-    work, exists, _ = JOBS[job]
+    (work, exists, _), before = JOBS[job], befores[lock]
     key, seen = before[1], []
     for step in range(1, 200):
         folder = prepared(before, exists, tmp_path / 'index')

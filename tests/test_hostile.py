@@ -25,7 +25,10 @@ from tree_privacy.data import labels_from_csv
 from tree_privacy.roles import MANIFEST, checksum, message, read_message
 
 FIELDS = ['index', 'version', 'next_id', 'rule', 'photos', 'photo_size', 'tree_privacy', 'format', 'key', 'photographs', 'lock', 'form',
-          'bits', 'leaves', 'nodes', 'epsilon', 'longest', 'generation', 'files', 'signature']
+          'bits', 'leaves', 'nodes', 'epsilon', 'longest', 'generation', 'files', 'signature', 'ids', 'record_size']
+OTHERS = [('sealed', 'lock'), ('sealed', 'ids'), *(('private-walk', field) for field in ('lock', 'ids', 'record_size', 'rule', 'capacity', 'buckets', 'size'))]
+FILES = dict({'random-matrix': ['tree', 'records', 'encoder', 'photos'], 'sealed': ['codes', 'records', 'expansion'], 'private-walk': ['buckets', 'told', 'expansion', 'photos']})
+LOCKED = [(lock, kind) for lock, kinds in FILES.items() for kind in kinds]
 STRANGE = [None, 0, -1, 1.5, 'x', [], {}]
 QUICK = ['--bits', 32, '--size', 32]
 posix = pytest.mark.skipif(os.name != 'posix', reason='names and modes of POSIX')
@@ -80,21 +83,29 @@ def refused(run, tmp_path):
 
 
 @pytest.fixture(scope='module')
-def world(tmp_path_factory):
-    "Twelve photographs, their index, its key, a request and the reply to it."
-    home = tmp_path_factory.mktemp('hostile')
-    album(home / 'photos', 12)
-    places = [str(a) for a in at(home)]
-    assert cli.main(['index', f'{home}/photos', *places, '--bits', '64']) == 0
-    assert cli.main(['ask', f'{home}/photos/a/00.png', *places, '--out', f'{home}/request']) == 0
-    assert cli.main(['answer', f'{home}/request', '--index', f'{home}/cloud', '--out', f'{home}/reply']) == 0
-    return home
+def worlds(tmp_path_factory):
+    "A function of a lock: twelve photographs, their index, its key, a request and the reply to it, where the lock has such."
+    @functools.cache
+    def world(lock):
+        home = tmp_path_factory.mktemp('hostile')
+        album(home / 'photos', 12)
+        places = [str(a) for a in at(home)]
+        assert cli.main(['index', f'{home}/photos', *places, '--bits', '64', '--lock', lock]) == 0
+        if lock == 'sealed': (home / 'request').write_bytes(message('hello', {}))
+        else: assert cli.main(['ask', f'{home}/photos/a/00.png', *places, '--out', f'{home}/request']) == 0
+        assert cli.main(['answer', f'{home}/request', '--index', f'{home}/cloud', '--out', f'{home}/reply']) == 0
+        return home
+    return world
 
 
 @pytest.fixture
-def home(world, tmp_path):
-    "A copy of it, to change or to destroy."
-    return Path(shutil.copytree(world, tmp_path / 'home'))
+def lock(): return 'random-matrix'
+
+
+@pytest.fixture
+def home(worlds, lock, tmp_path):
+    "A copy of it, to change or to destroy; under random matrices unless a test says another lock."
+    return Path(shutil.copytree(worlds(lock), tmp_path / 'home'))
 
 
 def query(home): return home / 'photos/a/00.png'
@@ -155,7 +166,14 @@ def test_a_very_large_picture_works(works, tmp_path):
 @pytest.mark.parametrize('form', ['basic', 'split', 'noisy'])
 def test_one_photograph_is_enough(rule, form, works, tmp_path):
     draw(tmp_path / 'photos/one.png', 1)
-    works('index', tmp_path / 'photos', *at(tmp_path), '--bits', 32, '--rule', rule, '--form', form)
+    works('index', tmp_path / 'photos', *at(tmp_path), '--bits', 32, '--lock', 'random-matrix', '--rule', rule, '--form', form)
+    assert [r['photo'] for r in found(works, tmp_path / 'photos/one.png', *at(tmp_path))] == ['one.png']
+
+
+@pytest.mark.parametrize('lock, options', [('homomorphic', []), ('homomorphic', ['--form', 'public']), ('sealed', []), ('private-walk', ['--rule', 'tagged']), ('decoy-walk', [])])
+def test_one_photograph_is_enough_under_other_locks(lock, options, works, tmp_path):
+    draw(tmp_path / 'photos/one.png', 1)
+    works('index', tmp_path / 'photos', *at(tmp_path), '--bits', 32, '--lock', lock, *options)
     assert [r['photo'] for r in found(works, tmp_path / 'photos/one.png', *at(tmp_path))] == ['one.png']
 
 
@@ -641,25 +659,46 @@ def spoil(path, how):
 
 
 @pytest.mark.parametrize('how', ['missing', 'truncated', 'empty', 'longer', 'first', 'header', 'middle', 'last'])
-@pytest.mark.parametrize('kind', ['tree', 'records', 'encoder', 'photos'])
-def test_every_damaged_file_is_noticed(kind, how, home, refused, run):
+@pytest.mark.parametrize('lock, kind', LOCKED)
+def test_every_damaged_file_is_noticed(lock, kind, how, home, refused, run):
     "Each file is checked by those who use it; `inspect --verify` checks all."
     path = next(generation(home).glob(f'{kind}*'))
     spoil(path, how)
     refused(path.name, 'inspect', home / 'cloud', '--verify')
-    if kind == 'photos': refused('', 'fetch', *range(12), *at(home), '--out', home / 'found')
+    if kind == 'photos': refused('', 'fetch', *range(12), *at(home), '--how', 'direct', '--out', home / 'found')
     else:
         for command in (['search', query(home)], ['ask', query(home), '--out', home / 'x'], ['fetch', 1, '--out', home / 'found']): refused(path.name, *command, *at(home))
         refused(path.name, 'answer', home / 'request', '--index', home / 'cloud', '--out', home / 'x')
 
 
 @pytest.mark.parametrize('how', ['missing', 'truncated', 'middle'])
-@pytest.mark.parametrize('kind', ['tree', 'records', 'encoder', 'photos'])
-def test_damage_is_not_signed_by_the_next_change(kind, how, home, refused):
-    "A change that copies a damaged file into a new pack is refused, or the damage would look sound ever after."
+@pytest.mark.parametrize('lock, kind', [('random-matrix', 'records'), ('random-matrix', 'encoder'), ('random-matrix', 'photos'), ('sealed', 'codes')])
+def test_damage_is_not_signed_by_the_next_change(lock, kind, how, home, refused):
+    "A change that copies a damaged file into a new one is refused, or the damage would look sound ever after."
     path = next(generation(home).glob(f'{kind}*'))
     spoil(path, how)
     refused(path.name, 'remove', 'a/00.png', *at(home))
+
+
+@pytest.mark.parametrize('how', ['missing', 'truncated', 'middle'])
+@pytest.mark.parametrize('lock, kind', [('random-matrix', 'tree'), ('private-walk', 'buckets')])
+def test_damage_is_mended_by_the_next_change(lock, kind, how, home, works):
+    "What is made anew from records is sound again afterwards."
+    spoil(next(generation(home).glob(f'{kind}*')), how)
+    works('remove', 'a/00.png', *at(home))
+    works('inspect', home / 'cloud', '--verify', '--key', home / 'mine.key')
+    assert len(found(works, query(home), *at(home), '--nodes', 100)) == 11
+
+
+@pytest.mark.parametrize('how', ['truncated', 'middle'])
+@pytest.mark.parametrize('lock', ['sealed'])
+def test_damage_of_what_is_taken_over_still_shows(lock, how, home, refused, works):
+    "A damaged file that goes into the next version as it is does so with its old checksum."
+    path = next(generation(home).glob('expansion*'))
+    spoil(path, how)
+    works('remove', 'a/00.png', *at(home))
+    refused(path.name, 'inspect', home / 'cloud', '--verify')
+    refused(path.name, 'search', query(home), *at(home))
 
 
 def test_swapped_photographs(home, refused):
@@ -682,8 +721,8 @@ def altered(home, field, value):
     path.write_text(json.dumps(about | {field: value}))
 
 
-@pytest.mark.parametrize('field', FIELDS)
-def test_every_field_of_the_manifest_is_signed(field, home, refused):
+@pytest.mark.parametrize('lock, field', [*(('random-matrix', field) for field in FIELDS), *OTHERS])
+def test_every_field_of_the_manifest_is_signed(lock, field, home, refused):
     "With a key, whatever the manifest says instead is refused; in a process of its own, for numbers can crash compiled code."
     wrong = []
     manifest = (home / 'cloud' / MANIFEST).read_bytes()
@@ -724,8 +763,8 @@ for value in changes:
 
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='this test forks')
-@pytest.mark.parametrize('field', FIELDS)
-def test_no_manifest_crashes_the_cloud(field, home):
+@pytest.mark.parametrize('lock, field', [*(('random-matrix', field) for field in FIELDS), *OTHERS])
+def test_no_manifest_crashes_the_cloud(lock, field, home):
     "The cloud cannot check the owner's signature; it must end with a refusal all the same, not with a crash."
     done = subprocess.run([sys.executable, '-c', CHILD, home, field, json.dumps([*STRANGE, 10 ** 6, 10 ** 30, 'missing'])], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -758,7 +797,8 @@ def test_manifest_that_points_elsewhere(home, refused):
     refused('', 'inspect', home / 'cloud', '--verify')
 
 
-def test_an_old_index_put_back(home, refused, works):
+@pytest.mark.parametrize('lock', ['random-matrix', 'sealed', 'private-walk'])
+def test_an_old_index_put_back(lock, home, refused, works):
     "Whoever has seen version 2 notices version 1."
     shutil.copytree(home / 'cloud', home / 'kept')
     draw(home / 'more/new.png', 55)

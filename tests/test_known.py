@@ -3,11 +3,11 @@ import json, shutil
 
 import numpy as np
 import pytest
-from make_known import CODES, PASSPHRASE, known, vectors
+from make_known import CODES, LOCKS, PASSPHRASE, digests, known, talk, vectors
 
 from tree_privacy.measures import hamming
 from tree_privacy.random_matrix import FORMS, MatrixKey, distances, subkey
-from tree_privacy.roles import Cloud, Owner, OwnerKey, User, hello, load_key, read_found, read_message
+from tree_privacy.roles import Cloud, Owner, OwnerKey, User, hello, load_key, read_found, read_manifest, read_message
 
 about = json.loads((known/'known.json').read_text())
 
@@ -43,14 +43,49 @@ def test_matrices_and_ciphertexts(form):
     if form == 'basic': assert np.allclose(lock.encrypt_nodes(vectors()), nodes, rtol=0, atol=1e-12)
 
 
-def test_an_index_and_its_messages(keys):
-    "The stored index answers a stored request with the stored scores, opens with its key, and takes a new search."
-    key, cloud = load_key(keys/'user.key'), Cloud(known/'index')
-    reply, then = (read_message(data, about['kind']) for data in (cloud.answer((known/'search.request').read_bytes()), (known/'search.reply').read_bytes()))
-    assert reply.arrays['ids'].tolist() == then.arrays['ids'].tolist() and np.allclose(reply.arrays['scores'], then.arrays['scores'], rtol=1e-12)
-    for found in (reply, then): assert [[r.id, r.name, r.distance] for r in read_found(key, found)[0]] == about['results'] and read_found(key, found)[1] == 'known'
-    search = User(key, cloud.answer(hello())).query(CODES[3], k=3)
-    search.receive(cloud.answer(search.request))
-    assert [[r.id, r.name, r.distance] for r in search.result] == about['results']
-    opened = Owner(load_key(keys/'owner.key')).open(known/'index')
+def test_keys_of_other_locks(keys):
+    "The homomorphic lock and retrieval expand a secret and a seed to the same numbers."
+    assert digests(load_key(keys/'owner.key')) == about['digests']
+
+
+@pytest.mark.parametrize('lock', LOCKS)
+def test_an_index(lock, keys):
+    "The stored index opens with its key, and takes a new search."
+    key, cloud = load_key(keys/'user.key'), Cloud(known/lock/'index')
+    assert read_manifest(known/lock/'index')['lock'] == lock
+    assert talk(User(key, cloud.answer(hello())).query(CODES[3], k=3), cloud) == about['results'][lock]
+    opened = Owner(load_key(keys/'owner.key')).open(known/lock/'index')
     assert (opened.codes[np.argsort(opened.names)] == CODES).all() and opened.encoder == b'an encoder'
+
+
+@pytest.mark.parametrize('lock', LOCKS)
+def test_an_index_goes_on(lock, keys):
+    "A copy of it takes the next version, which finds the same."
+    folder, owner = shutil.copytree(known/lock/'index', keys/'index'), load_key(keys/'owner.key')
+    names = dict(zip((opened := Owner(owner).open(folder)).ids.tolist(), opened.names))
+    gone = next(name for i, name in names.items() if i not in [r[0] for r in about['results'][lock]])
+    Owner(owner).remove(folder, [gone])
+    cloud = Cloud(folder)
+    found = talk(User(owner.grant(), cloud.answer(hello()), seen=2).query(CODES[3], k=3, nodes=8), cloud)
+    assert found[0] == about['results'][lock][0] and len(found) == 3 and gone not in Owner(owner).open(folder).names
+
+
+@pytest.mark.parametrize('lock', [lock for lock in LOCKS if lock != 'sealed'])
+def test_messages(lock, keys):
+    "A stored request gets the stored reply, and both replies are read."
+    key, cloud, place = load_key(keys/'user.key'), Cloud(known/lock/'index'), known/lock
+    reply, then = (read_message(data, 'found') for data in (cloud.answer((place/'search.request').read_bytes()), (place/'search.reply').read_bytes()))
+    assert reply.arrays.keys() == then.arrays.keys()
+    for name, a in then.arrays.items():
+        if name == 'scores': assert np.allclose(reply.arrays[name], a, rtol=1e-12)
+        else: assert (reply.arrays[name] == a).all(), name
+    for found in (reply, then):
+        results, note, version = read_found(key, found)
+        assert ([[r.id, r.name, r.distance] for r in results], note, version) == (about['results'][lock], 'known', 1)
+
+
+def test_a_stored_file_of_the_sealed_lock():
+    "What the cloud hands out for the stored request is the file itself, as the stored reply has it."
+    cloud, place = Cloud(known/'sealed/index'), known/'sealed'
+    reply, then = (read_message(data, 'file') for data in (cloud.answer((place/'search.request').read_bytes()), (place/'search.reply').read_bytes()))
+    assert reply.header == then.header and (reply.arrays['data'] == then.arrays['data']).all() and (reply.arrays['token'] == then.arrays['token']).all()
