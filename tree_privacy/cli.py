@@ -26,7 +26,7 @@ from .leakage import ATTACKS, check_play, play, stage
 from .leakage import table as attack_table
 from .choosing import choose_lock, measure_lock
 from .choosing import table as lock_table
-from .roles import (FETCHED, LOCKS, MANIFEST, Cloud, Owner, OwnerKey, User, check_manifest, hello, leakage, leakage_text, load_key,
+from .roles import (FETCHED, LOCKS, MANIFEST, Cloud, Forged, Owner, OwnerKey, User, check_manifest, hello, leakage, leakage_text, load_key,
                                 lock_named, lock_options, open_file, read_found, read_manifest, read_message, replaceable, save_key, write_synced)
 
 # %% ../nbs/99_cli.ipynb #c7b200a3
@@ -88,7 +88,7 @@ def new_passphrase(args):
 # %% ../nbs/99_cli.ipynb #2a6ee90c
 def alarms(key_file):
     "Numbers of the indexes whose cloud has sent something forged"
-    try: return Path(f'{key_file}.alarm').read_text().split()
+    try: return Path(f'{key_file}.alarm').read_text(errors='replace').split()
     except FileNotFoundError: return []
 
 def sound(key_file, index):
@@ -103,7 +103,7 @@ def connect(index, key_file):
     cloud = Cloud(index)
     user = User(key, cloud.answer(hello()), read_seen(key_file).get(cloud.manifest['index'], 0), cache_folder() / 'boxes')
     remember(key_file, user.manifest)
-    if user.manifest['index'] in alarms(key_file): user.alarm = True
+    if any(number == user.manifest['index'] or len(number) != 16 for number in alarms(key_file)): user.alarm = True  # a damaged note counts as one
     user._check_alarm()
     user._raise_alarm = lambda: sound(key_file, user.manifest['index'])
     return cloud, user
@@ -434,7 +434,11 @@ def read(
 ):
     "Read a reply (user); needs the key alone."
     reply = read_message(read_file(args.reply, 'reply'), 'found')
-    results, note, version = read_found(key_from(args.key), reply)
+    if reply.header.get('index') in alarms(args.key): raise InputError('a reply of this cloud was forged earlier: have the owner lock the index anew (`tree-privacy rotate`)')
+    try: results, note, version = read_found(key_from(args.key), reply)
+    except Forged as error:
+        if error.guarded: sound(args.key, reply.header['index'])
+        raise
     if version < read_seen(args.key).get(reply.header['index'], 0): raise InputError('this reply is from an old version of the index: ask again')
     ms, visits = reply.header.get('ms'), reply.header.get('visits')
     if not isinstance(ms, (int, float)) or not isinstance(visits, (int, type(None))): raise InputError('this reply is damaged: transfer it again')

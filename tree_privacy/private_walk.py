@@ -24,7 +24,7 @@ from .leakage import ATTACKS, Known, NothingToWorkOn, Seen, Truth
 from .measures import hamming, signs
 from .private_locks import Ring, hidden, multiplied, packed, place_in_memory, record_bits, ternary, unpacked, written
 from .random_matrix import keystream, subkey
-from .roles import (ALWAYS, ANSWERS, ASKED, EXTRAS, FETCHED, FETCHES, LOCKS, NEVER, OWN, Lock, Sealer, Session, User, ids_of, link, message,
+from .roles import (ALWAYS, ANSWERS, ASKED, EXTRAS, FETCHED, FETCHES, LOCKS, NEVER, OWN, Forged, Lock, Sealer, Session, User, ids_of, link, message,
                                 nearest_first, one_of, opened_photo, shuffled, text_bytes, whole, write_synced)
 from .tree import MergeTree, compiled
 
@@ -416,7 +416,10 @@ def fetch_privately(user, ids, photos):
     request = message('private', dict(index=m['index'], version=m['version'], photos=photos), dict(ask_rows(key, rows, len(there), size, factors), token=np.frombuffer(token, np.uint8)))
     def read(reply):
         opened, r = open_rows(key, reply.arrays['rows'], rows, len(there), size, factors), m['record_size']
-        return [opened_photo(user, i, row[:r], row[r + 8:], int(np.ascontiguousarray(row[r:r + 8]).view('<u8')[0]) if photos else 0, photos) for i, row in zip(ids, opened)]
+        try: return [opened_photo(user, i, row[:r], row[r + 8:], int(np.ascontiguousarray(row[r:r + 8]).view('<u8')[0]) if photos else 0, photos) for i, row in zip(ids, opened)]
+        except Forged as error:
+            error.guarded = True
+            raise
     return Session(request, token, read, alarm=user._raise_alarm)
 
 FETCHES['private'] = fetch_privately

@@ -176,7 +176,8 @@ def load_key(
 
 # %% ../nbs/50_roles.ipynb #1f623202
 class Forged(InputError):
-    "Data that the owner did not make, or not for this place: an alarm."
+    "Data that the owner did not make, or not for this place."
+    guarded = False  # whether that ends the use of the key
 
 class SealError(Forged):
     "Sealed data that cannot be opened."
@@ -381,7 +382,7 @@ def check_fields(manifest, what):
     lock = lock_named(manifest.get('lock'))
     for name, good in (FIELDS | lock.fields | {name: good for name, (_, good) in lock.options.items()}).items():
         try: fits = name in manifest and good(manifest[name])
-        except (TypeError, KeyError, AttributeError): fits = False
+        except (TypeError, ValueError, KeyError, AttributeError, OverflowError): fits = False
         if not fits: raise InputError(f'{what} is damaged in the field {name!r}: fetch the index again')
     if sum(count for _, count in manifest['ids']) != manifest['photographs']: raise InputError(f'{what} has other ids than photographs: fetch the index again')
 
@@ -983,8 +984,8 @@ class Session:
         m = read_message(reply, 'found photos file')
         if m.arrays.get('token', np.zeros(0)).tobytes() != self.token: raise InputError('this reply is for another request')
         try: result, ms = self.reader(m), m.header.get('ms', 0.) + 0.
-        except Forged:
-            if self.alarm: self.alarm()
+        except Forged as error:
+            if self.alarm and error.guarded: self.alarm()
             raise
         except InputError: raise
         except (KeyError, TypeError, ValueError, IndexError, OverflowError): raise InputError('this reply is damaged: transfer it again') from None
@@ -1102,7 +1103,7 @@ def asking(self: User,
     m, number, inside = self.manifest, os.urandom(8).hex(), json.dumps(told).encode()
     token = token_bytes(number, m['version'], self.sealer.seal('token', number, m['version'], inside, power_of_two(len(json.dumps(widest(told))), 512)))
     request = message('search', dict(header, index=m['index'], version=m['version']), dict(arrays, token=np.frombuffer(token, np.uint8)))
-    return Session(request, token, lambda reply: read_found(self.key, reply, self.ready)[0], alarm=self._raise_alarm if self.lock.guarded else None)
+    return Session(request, token, lambda reply: read_found(self.key, reply, self.ready)[0], alarm=self._raise_alarm)
 
 # %% ../nbs/50_roles.ipynb #dba710b7
 def widest(v):
@@ -1140,11 +1141,16 @@ def read_found(
     ready=None,  # what the lock made of the key, `User.ready`, or None to make it again
 ) -> tuple:  # list of results (id, name, distance), nearest first, ties by id; str, the note of the query; int, the version asked
     "Open what a search found; raises `InputError` where anything does not fit."
+    lock = None
     try:
         sealer = Sealer(key, reply.header['index'])
         told, version = open_token(sealer, reply.arrays['token'].tobytes())
         asked = SimpleNamespace(key=key, sealer=sealer, version=version, told=told, code=np.frombuffer(bytes.fromhex(told['code']), np.uint8), ready=ready)
-        return lock_named(told['lock']).read(asked, reply), text_of(bytes.fromhex(told['note'])), version
+        lock = lock_named(told['lock'])
+        return lock.read(asked, reply), text_of(bytes.fromhex(told['note'])), version
+    except Forged as error:
+        error.guarded = bool(lock and lock.guarded)
+        raise
     except InputError: raise
     except (KeyError, TypeError, ValueError, IndexError): raise InputError('this reply is damaged: transfer it again') from None
 
