@@ -1178,3 +1178,18 @@ def test_a_full_disk(kind, tmp_path, monkeypatch):
         assert number > 4 and state() != before
     w = entered(SimpleNamespace(kind=kind, folder=folder, key=key))
     assert plain(talk(w.user.query(codes[0], 99, ALL), w.cloud)) == nearest(w, codes[0], 99) and len(w.cloud.ids) == 21
+
+
+def test_a_file_of_a_version_that_is_gone(tmp_path):
+    "A cloud that has opened an old version says so when a file of it is asked for, and answers again after it has opened the new one."
+    codes = np.random.default_rng(0).integers(0, 256, (30, 4), np.uint8)
+    key = OwnerKey.generate()
+    Owner(key).create(tmp_path/'index', nothing_to_see([f'{i}' for i in range(30)]), codes, b'-', photos='none', lock='sealed')
+    cloud = Cloud(tmp_path/'index')
+    asked = User(key.grant(), cloud.answer(hello())).query(codes[0]).request
+    Owner(key).remove(tmp_path/'index', ['3'])
+    with pytest.raises(InputError, match='gone'): cloud.answer(asked)
+    new = Cloud(tmp_path/'index')
+    s = User(key.grant(), new.answer(hello())).query(codes[0])
+    while s.request is not None: s.receive(new.answer(s.request))
+    assert s.result[0].id in new.ids and len(s.result) == 10

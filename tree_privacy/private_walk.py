@@ -413,6 +413,8 @@ def fetch_privately(user, ids, photos):
     if 'expansion.safetensors' not in m['files'] or photos and m['photos'] == 'full': raise InputError('private fetching wants an index of another lock than random-matrix, and thumbnails in place of whole files, whose lengths would show: fetch in another way')
     if not ids: return Session(None, b'', None, [])
     rows, size, key, factors = np.searchsorted(there, ids).tolist(), photo_row(m, photos), retrieval_key(user.key, m['index']), secret_factors(len(ids))
+    come = 2 * WIDE * layout(len(there), size).chunks * len(ids)
+    if come > 2 ** 28: raise InputError(f'fetching {len(ids)} of {len(there)} privately would send {come / 1e6:,.0f} MB: fetch fewer, or in another way')
     request = message('private', dict(index=m['index'], version=m['version'], photos=photos), dict(ask_rows(key, rows, len(there), size, factors), token=np.frombuffer(token, np.uint8)))
     def read(reply):
         opened, r = open_rows(key, reply.arrays['rows'], rows, len(there), size, factors), m['record_size']

@@ -940,7 +940,8 @@ def answer_file(self, m):
     "A file of the index, as it is."
     name = m.header.get('name')
     if not isinstance(name, str) or name not in self.manifest['files']: raise InputError(f'there is no file {name!r} in this index: wanted one of those in the manifest')
-    data = np.fromfile(self.folder / self.manifest['generation'] / name, np.uint8)
+    try: data = np.fromfile(self.folder / self.manifest['generation'] / name, np.uint8)
+    except OSError: raise InputError('this version of the index is gone: ask for the new one') from None
     return message('file', dict(index=self.manifest['index'], name=name), dict(data=data, token=m.arrays['token']))
 
 # %% ../nbs/50_roles.ipynb #113ea0b1
