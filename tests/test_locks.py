@@ -1193,3 +1193,28 @@ def test_a_file_of_a_version_that_is_gone(tmp_path):
     s = User(key.grant(), new.answer(hello())).query(codes[0])
     while s.request is not None: s.receive(new.answer(s.request))
     assert s.result[0].id in new.ids and len(s.result) == 10
+
+
+@pytest.mark.parametrize('lock', ['homomorphic', 'private-walk'])
+def test_the_command_line_remembers_an_alarm(lock, tmp_path, monkeypatch):
+    "After a forged reply nothing is asked under this key again, in a later process either; another key is not concerned; a damaged note counts as one."
+    from tree_privacy import cli
+    monkeypatch.setenv('TREE_PRIVACY_CACHE', str(tmp_path/'cache'))
+    codes, key = np.random.default_rng(0).integers(0, 256, (40, 4), np.uint8), OwnerKey.generate()
+    Owner(key).create(tmp_path/'index', nothing_to_see([f'{i}' for i in range(40)]), codes, b'-', photos='none', lock=lock)
+    roles.save_key(key, tmp_path/'mine.key')
+    cloud, user = cli.connect(tmp_path/'index', tmp_path/'mine.key')
+    s = user.query(codes[0])
+    honest = read_message(cloud.answer(s.request), 'found')
+    forged = {name: np.roll(x, 53*35, axis=-1) if x.ndim > 1 else x for name, x in honest.arrays.items()}  # numbers of 53 or 35 bits, in another order
+    with pytest.raises(roles.Forged): s.receive(message('found', honest.header, forged))
+    for note in (None, b'\xff\xfe damaged'):
+        if note: (tmp_path/'mine.key.alarm').write_bytes(note)
+        with pytest.raises(InputError, match='forged'): cli.connect(tmp_path/'index', tmp_path/'mine.key')
+    new = OwnerKey.generate()
+    Owner(key).rotate(tmp_path/'index', new)
+    roles.save_key(new, tmp_path/'new.key')
+    cloud, user = cli.connect(tmp_path/'index', tmp_path/'new.key')
+    s = user.query(codes[0])
+    s.receive(cloud.answer(s.request))
+    assert s.result[0].distance == 0
