@@ -323,7 +323,7 @@ def search_words(session, m, how):
     "What a person is told after a search"
     far = {'random-matrix': f'{session.visits} of {m.get("nodes")} nodes visited; nearer photographs may exist: a larger ' + ('--k finds them, because scores are noisy in this index' if m.get('form') == 'noisy' else '--nodes looks further'),
            'private-walk': f'of {m.get("buckets")} buckets: nearer photographs may be in others; a larger --nodes fetches more', 'decoy-walk': f'of {m.get("buckets")} buckets: a larger --nodes fetches more'}
-    told = {'direct': '; the cloud has seen which photographs these are', 'decoys': '; the cloud has seen these among others', 'private': '; names were fetched privately', 'thumbnails': '', 'none': ''}[how]
+    told = {'direct': '; the cloud has seen which photographs these are', 'decoys': '; the cloud has seen these among others', 'private': '; fetched privately', 'thumbnails': '', 'none': ''}[how]
     return f'lock {m["lock"]}: {session.cloud_ms:.1f} ms of the cloud; ' + far.get(m['lock'], 'everything was compared') + told
 
 def draw_found(args, results, got):
