@@ -123,7 +123,7 @@ def test_pictures_under_other_locks(lock, worlds, tmp_path):
     "Drawn from what was fetched, without a word about nodes."
     world = worlds[lock]
     done = tree_privacy('search', world / 'photos/b/04.png', *places(world), '--k', 4, '--nodes', 100, '--picture', tmp_path / 'found.png')
-    assert 'b/04.png' in done.stdout.splitlines()[0] and len(done.stdout.splitlines()) == 4 and 'nodes visited' not in done.stderr and 'names were fetched privately' in done.stderr
+    assert 'b/04.png' in done.stdout.splitlines()[0] and len(done.stdout.splitlines()) == 4 and 'nodes visited' not in done.stderr and 'fetched privately' in done.stderr
     with Image.open(tmp_path / 'found.png') as image: assert image.format == 'PNG' and image.width > image.height
 
 
