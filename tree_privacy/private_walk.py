@@ -24,8 +24,8 @@ from .leakage import ATTACKS, Known, NothingToWorkOn, Seen, Truth
 from .measures import hamming, signs
 from .private_locks import Ring, hidden, multiplied, packed, place_in_memory, record_bits, ternary, unpacked, written
 from .random_matrix import keystream, subkey
-from .roles import (ALWAYS, ANSWERS, ASKED, EXTRAS, FETCHED, FETCHES, LOCKS, NEVER, OWN, Forged, Lock, Sealer, Session, User, ids_of, link, message,
-                                nearest_first, one_of, opened_photo, shuffled, text_bytes, whole, write_synced)
+from .roles import (ANSWERS, ASKED, EXTRAS, FETCHED, FETCHES, LOCKS, NEVER, OWN, RULE, Forged, Lock, Sealer, Session, User, ids_of, link, merged, message,
+                                nearest_first, opened_photo, shuffled, text_bytes, whole, write_synced)
 from .tree import MergeTree, compiled
 
 # %% ../nbs/73_private_walk.ipynb #e5e52b0f
@@ -277,13 +277,12 @@ natural.words = 'a whole number from 0'
 # %% ../nbs/73_private_walk.ipynb #94d148d3
 class PrivateWalk(Lock):
     "The user walks the top of the tree at home, and fetches the buckets below without the cloud learning which."
-    options = dict(rule=('balanced', one_of('original', 'checked', 'tagged', 'balanced')), capacity=(None, capacity_or_none))
+    options = dict(rule=RULE, capacity=(None, capacity_or_none))
     fields, guarded = dict(buckets=whole, size=whole), True
 
     def write(self, part, key, about, c, before=None):
         "Merge the codes into a tree, cut it, and seal the buckets."
-        tags = [n.split('/')[0] if '/' in n else None for n in c.names] if about['rule'] == 'tagged' else None
-        tree = MergeTree(about['rule']).fit(c.codes, tags)
+        tree = merged(c, about['rule'])
         bucket, mean, of = renumbered(*self._cut(tree, about['capacity'], 8 * c.codes.shape[1]))
         if c.ids.max() >= 2 ** 32: raise InputError('this lock numbers photographs up to 4,294,967,295, and the index has used these up: make it anew under a new key')
         order, size = np.argsort(bucket, kind='stable'), int(np.bincount(bucket).max()) * (4 + c.codes.shape[1])

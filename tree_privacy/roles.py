@@ -40,7 +40,7 @@ from safetensors.numpy import load, save
 from .data import Images, InputError, open_picture, progress
 from .measures import hamming
 from .random_matrix import FORMS, MatrixKey, distances, fresh, subkey
-from .tree import MergeTree, members
+from .tree import RULES, MergeTree, members
 
 # %% ../nbs/50_roles.ipynb #c9c0cdc4
 class UserKey:
@@ -567,16 +567,22 @@ def read(self: Lock,
     "Open what the cloud found; raises `InputError` where it does not fit what was asked."
     raise NotImplementedError
 
-# %% ../nbs/50_roles.ipynb #71bf3074
+# %% ../nbs/50_roles.ipynb #da612818
+RULE = 'balanced', one_of(*RULES)
+
+def merged(c, rule):
+    "The tree of a collection"
+    return MergeTree(rule).fit(c.codes, [n.split('/')[0] if '/' in n else None for n in c.names] if rule == 'tagged' else None)
+
+# %% ../nbs/50_roles.ipynb #21d35113
 class RandomMatrix(Lock):
     "The fast and breakable lock: the cloud walks a tree of ciphertexts."
-    options = dict(form=('split', one_of(*FORMS)), rule=('balanced', one_of('original', 'checked', 'tagged', 'balanced')))
+    options = dict(form=('split', one_of(*FORMS)), rule=RULE)
     fields = dict(leaves=whole, nodes=whole, epsilon=measure, longest=measure)
 
     def write(self, part, key, about, c, before=None):
         "Merge codes into a tree and encrypt it."
-        tags = [n.split('/')[0] if '/' in n else None for n in c.names] if about['rule'] == 'tagged' else None
-        tree = MergeTree(about['rule']).fit(c.codes, tags)
+        tree = merged(c, about['rule'])
         tree = tree.renumbered(node_order(tree))
         arrays, public = lock_tree(key, about['index'], about['version'], tree, c.ids, about['form'])
         write_synced(part / 'tree.safetensors', save(arrays))
@@ -584,7 +590,7 @@ class RandomMatrix(Lock):
 
 LOCKS['random-matrix'] = RandomMatrix()
 
-# %% ../nbs/50_roles.ipynb #4c3d98db
+# %% ../nbs/50_roles.ipynb #e99cd455
 def thumbnail(
     image,  # PIL.Image in mode 'RGB'
     limit: int = 32768,  # int, bytes it may have at most
@@ -600,7 +606,7 @@ def thumbnail(
             if file.tell() <= limit: return file.getvalue()
         size //= 2
 
-# %% ../nbs/50_roles.ipynb #08bf310f
+# %% ../nbs/50_roles.ipynb #71ebea59
 def stepped(n):
     "The smallest of eight steps per doubling that is at least n."
     step = 1 << max(0, int(n).bit_length() - 4)
@@ -610,7 +616,7 @@ def photo_bytes(images, i, kind, limit):
     "A photograph's file as it goes into its box."
     return images.reader(i) if kind == 'full' else thumbnail(images.opener(i, 256), limit)
 
-# %% ../nbs/50_roles.ipynb #b550278b
+# %% ../nbs/50_roles.ipynb #6ad61386
 def seal_photos(
     part,  # path of the new generation
     sealer: Sealer,  # of the index
@@ -632,7 +638,7 @@ def seal_photos(
                 write_pack(part / f'photos-{version:06}-{numbers[0]:09}.safetensors', version, numbers, boxes)
                 boxes, numbers = [], []
 
-# %% ../nbs/50_roles.ipynb #5ed9bfe1
+# %% ../nbs/50_roles.ipynb #21d038a1
 def write_pack(path, version, numbers, boxes):
     "Sealed photographs in one file: (bytes,) uint8 boxes, (n,) ids, (n + 1,) starts, and the version under which they were sealed."
     start = np.cumsum([0] + [len(b) for b in boxes])
@@ -644,7 +650,7 @@ def thumbnail_size(images):
     some = shuffled(len(images))[:200]
     return min(32768, power_of_two(max(len(photo_bytes(images, i, 'thumbs', 32768)) for i in some), 2048))
 
-# %% ../nbs/50_roles.ipynb #20fd34a4
+# %% ../nbs/50_roles.ipynb #c3c7287f
 def link(old, new):
     "The same file under another name; a copy where the file system has no links"
     try: os.link(old, new)
@@ -665,7 +671,7 @@ def keep_packs(part, folder, manifest, gone):
             write_pack(part / name, int(pack['version'][0]), pack['ids'][stays].tolist(), boxes)
     return known
 
-# %% ../nbs/50_roles.ipynb #5200afbc
+# %% ../nbs/50_roles.ipynb #391a8abc
 def check_manifest(
     manifest: dict,  # from `read_manifest`
     key: UserKey,  # that should open the index
@@ -680,7 +686,7 @@ def check_manifest(
     if manifest['version'] < seen:
         raise InputError(f'this is version {manifest["version"]} of the index, but version {seen} was seen before: somebody put an old one back')
 
-# %% ../nbs/50_roles.ipynb #73d6d90c
+# %% ../nbs/50_roles.ipynb #21e57a05
 class Owner:
     "Writes indexes: the only one with photographs and the right to change what the cloud holds."
     def __init__(self,
@@ -701,10 +707,10 @@ class Owner:
         encoder = sealer.open('encoder', 0, m['version'], open_file(folder, m, 'encoder.safetensors')['box'])
         return SimpleNamespace(manifest=m, sealer=sealer, ids=ids, codes=np.stack(codes), names=list(names), encoder=encoder)
 
-# %% ../nbs/50_roles.ipynb #df4b6d6c
+# %% ../nbs/50_roles.ipynb #1f5622d1
 EXTRAS = []  # functions of (part, key, about, before) that write more files, and give what the manifest says of those taken over
 
-# %% ../nbs/50_roles.ipynb #5c795041
+# %% ../nbs/50_roles.ipynb #089cacd3
 @contextlib.contextmanager
 def blaming_changes(images):
     "Say that the photographs changed, where that is why one cannot be read"
@@ -713,7 +719,7 @@ def blaming_changes(images):
         if images is not None: images.check()
         raise
 
-# %% ../nbs/50_roles.ipynb #1b40c578
+# %% ../nbs/50_roles.ipynb #0334c15b
 def write_index(key, folder, base, old, about, c, encoder, images=None, new_ids=(), gone=(), read=None):
     "Write a version of the collection c in the place of the generation `base`: all records anew, packs of `old` without `gone`, and packs with `images`, or with what `read` gives."
     sealer, v, known = Sealer(key, about['index']), about['version'], {}
@@ -735,7 +741,7 @@ def write_index(key, folder, base, old, about, c, encoder, images=None, new_ids=
         if images is not None: images.check()  # an error here leaves the index as it was
     return SimpleNamespace(tree=made.tree, ids=c.ids)
 
-# %% ../nbs/50_roles.ipynb #f6b3366b
+# %% ../nbs/50_roles.ipynb #4cd09c61
 @patch
 def create(self: Owner,
     folder,  # path of the index: a new folder, or one with an index of this key, which is replaced
@@ -759,7 +765,7 @@ def create(self: Owner,
     c = SimpleNamespace(ids=ids, codes=codes, names=list(images.names))
     return write_index(self.key, folder, old and old['generation'], None, about, c, encoder, images, ids)
 
-# %% ../nbs/50_roles.ipynb #bdb36469
+# %% ../nbs/50_roles.ipynb #98bffd25
 def replaceable(folder, key):
     "The manifest of the index in a folder, or None where an index can be made; raises `InputError` where it cannot."
     folder = Path(folder)
@@ -770,7 +776,7 @@ def replaceable(folder, key):
         raise InputError(f'{folder} is there and holds no index: give a new folder, so that nothing of yours is overwritten')
     if not folder.resolve().parent.is_dir(): raise InputError(f'there is no folder {folder.resolve().parent}: make it first')
 
-# %% ../nbs/50_roles.ipynb #b206fba2
+# %% ../nbs/50_roles.ipynb #bf1f652c
 @patch
 def add(self: Owner,
     folder,  # path of an index
@@ -786,7 +792,7 @@ def add(self: Owner,
     c = SimpleNamespace(ids=np.append(now.ids, ids), codes=np.concatenate([now.codes, codes]), names=now.names + images.names)
     write_index(self.key, folder, now.manifest['generation'], now.manifest, about, c, now.encoder, images, ids)
 
-# %% ../nbs/50_roles.ipynb #1f0e89dd
+# %% ../nbs/50_roles.ipynb #6e98a77f
 @patch
 def remove(self: Owner,
     folder,  # path of an index
@@ -802,13 +808,13 @@ def remove(self: Owner,
     write_index(self.key, folder, now.manifest['generation'], now.manifest, self._next_version(now.manifest), c, now.encoder,
                 gone={int(i) for i, name in zip(now.ids, now.names) if name in gone})
 
-# %% ../nbs/50_roles.ipynb #8cf03fa6
+# %% ../nbs/50_roles.ipynb #d6afb9e7
 @patch
 def _next_version(self: Owner, manifest, **changes):
     "What goes on from one version to the next."
     return {k: manifest[k] for k in ('index', 'next_id', 'photos', 'photo_size', 'lock', *LOCKS[manifest['lock']].options)} | dict(version=manifest['version'] + 1) | changes
 
-# %% ../nbs/50_roles.ipynb #b42f10d3
+# %% ../nbs/50_roles.ipynb #04632782
 @patch
 def rotate(self: Owner,
     folder,  # path of an index
@@ -826,10 +832,10 @@ def rotate(self: Owner,
     c = SimpleNamespace(ids=ids, codes=now.codes, names=now.names)
     write_index(new, folder, m['generation'], None, about, c, now.encoder, new_ids=ids, read=read)
 
-# %% ../nbs/50_roles.ipynb #4c3f3655
+# %% ../nbs/50_roles.ipynb #cf2fb142
 ANSWERS = {}  # kind of message: function of the cloud and the message that gives the reply
 
-# %% ../nbs/50_roles.ipynb #e7441b9a
+# %% ../nbs/50_roles.ipynb #20404bfb
 class Cloud:
     "Answers messages from an index that it cannot read."
     def __init__(self,
@@ -855,7 +861,7 @@ class Cloud:
             raise InputError(f'this request is for version {version} of the index, which is now at {self.manifest["version"]}: ask again')
         return ANSWERS[kind](self, m)
 
-# %% ../nbs/50_roles.ipynb #e5186ce1
+# %% ../nbs/50_roles.ipynb #b7bedd17
 def open_all(folder):
     "The manifest of an index, and its files as mapped arrays, all of one generation."
     while True:
@@ -865,7 +871,7 @@ def open_all(folder):
         except InputError:
             if read_manifest(folder)['generation'] == manifest['generation']: raise
 
-# %% ../nbs/50_roles.ipynb #1fa64af2
+# %% ../nbs/50_roles.ipynb #cba3bf19
 def check_arrays(m, files, folder):
     "Raise `InputError` unless the arrays fit one another and the manifest."
     packs = [f for name, f in files.items() if name.startswith('photos-')]
@@ -877,7 +883,7 @@ def check_arrays(m, files, folder):
     except (KeyError, TypeError, IndexError, AttributeError): good = False
     if not good: raise InputError(f'the arrays in {folder} do not fit one another: fetch the index again')
 
-# %% ../nbs/50_roles.ipynb #cee687ff
+# %% ../nbs/50_roles.ipynb #c90f6f43
 @patch
 def check(self: RandomMatrix, m, files):
     "Whether the arrays of the tree fit"
@@ -891,7 +897,7 @@ def check(self: RandomMatrix, m, files):
 @patch
 def cloud(self: RandomMatrix, m, files): return TreeCloud(m, files)
 
-# %% ../nbs/50_roles.ipynb #8b677e11
+# %% ../nbs/50_roles.ipynb #6cfaf0ea
 class TreeCloud:
     "Walks a tree of ciphertexts."
     def __init__(self,
@@ -906,7 +912,7 @@ class TreeCloud:
         tolerance = 2 * self.manifest['epsilon'] * self.manifest['longest'] * np.linalg.norm(trapdoor)
         return self.walk(self.tree['children'], self.manifest['leaves'], self.tree['table'], trapdoor, k, nodes, tolerance, fill)
 
-# %% ../nbs/50_roles.ipynb #250dbfb8
+# %% ../nbs/50_roles.ipynb #8ef305cb
 @patch
 def search(self: TreeCloud,
     header: dict,  # k, nodes and fill
@@ -922,7 +928,7 @@ def search(self: TreeCloud,
     ids, scores = np.concatenate(members), np.repeat(found.scores, [len(x) for x in members]).astype(np.float64)
     return dict(k=k, nodes=nodes, fill=fill, visits=found.visits), dict(scores=scores, ids=ids, records=self.records[np.searchsorted(self.ids, ids)])
 
-# %% ../nbs/50_roles.ipynb #1856dc67
+# %% ../nbs/50_roles.ipynb #05e0df1d
 def answer_search(self, m):
     "What the lock makes of the request, and the token as it came."
     start = time.perf_counter()
@@ -930,7 +936,7 @@ def answer_search(self, m):
     ms = round(1000 * (time.perf_counter() - start), 3)
     return message('found', dict(header, index=self.manifest['index'], ms=ms), dict(arrays, token=m.arrays['token']))
 
-# %% ../nbs/50_roles.ipynb #16fee613
+# %% ../nbs/50_roles.ipynb #8434d4ef
 def answer_hello(self, m):
     "What a user needs to begin: the manifest, the sealed encoder, and what else the lock tells users."
     told = dict(told=self.files['told']['box']) if 'told' in self.files else {}
@@ -944,7 +950,7 @@ def answer_file(self, m):
     except OSError: raise InputError('this version of the index is gone: ask for the new one') from None
     return message('file', dict(index=self.manifest['index'], name=name), dict(data=data, token=m.arrays['token']))
 
-# %% ../nbs/50_roles.ipynb #113ea0b1
+# %% ../nbs/50_roles.ipynb #d6cc65f8
 def answer_fetch(self, m):
     "Sealed records and photographs by id, each photograph with the version under which it was sealed."
     ids = m.arrays.get('ids', np.zeros(0, np.int64))
@@ -967,7 +973,7 @@ def _box(self: Cloud, number):
 
 ANSWERS.update(hello=answer_hello, search=answer_search, fetch=answer_fetch, file=answer_file)
 
-# %% ../nbs/50_roles.ipynb #7bdc9df7
+# %% ../nbs/50_roles.ipynb #bf326b75
 class Session:
     "A question on its way: while there is a request, send it and hand the reply to `receive`; then there is a result."
     def __init__(self,
@@ -994,7 +1000,7 @@ class Session:
         self.result, self.request = result, None
         if isinstance(result, Session): self.request, self.token, self.reader, self.result = result.request, result.token, result.reader, result.result
 
-# %% ../nbs/50_roles.ipynb #8e484069
+# %% ../nbs/50_roles.ipynb #ad3b3d97
 class User:
     "Asks questions with a granted key."
     def __init__(self,
@@ -1019,7 +1025,7 @@ class User:
 
     def __repr__(self): return f'User({self.key.id}, index {self.manifest["index"]}, version {self.manifest["version"]})'
 
-# %% ../nbs/50_roles.ipynb #e31151cb
+# %% ../nbs/50_roles.ipynb #cd280689
 @patch
 def _raise_alarm(self: User): self.alarm = True
 
@@ -1027,14 +1033,14 @@ def _raise_alarm(self: User): self.alarm = True
 def _check_alarm(self: User):
     if self.alarm: raise InputError('a reply of this cloud was forged: ask it no more under this key, and have the owner lock the index anew (`tree-privacy rotate`)')
 
-# %% ../nbs/50_roles.ipynb #27fcf32b
+# %% ../nbs/50_roles.ipynb #9f0da9b9
 @patch(as_prop=True)
 def ready(self: User) -> object:  # for example matrices
     "What `Lock.ready` gives."
     if not hasattr(self, '_ready'): self._ready = self.lock.ready(self)
     return self._ready
 
-# %% ../nbs/50_roles.ipynb #91b5c992
+# %% ../nbs/50_roles.ipynb #ed821a88
 class Kept:
     "Files of indexes that a user has fetched, in a folder or in memory."
     def __init__(self,
@@ -1057,26 +1063,26 @@ class Kept:
         self.memory[digest] = data
         with contextlib.suppress(OSError): self.folder and keep_in(self.folder, digest, data)
 
-# %% ../nbs/50_roles.ipynb #83ff31e1
+# %% ../nbs/50_roles.ipynb #5607ea99
 def keep_in(folder, name, data):
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f'.{os.urandom(8).hex()}'
     write_synced(part, data, 0o600)
     os.replace(part, folder / name)
 
-# %% ../nbs/50_roles.ipynb #b650a163
+# %% ../nbs/50_roles.ipynb #3af83154
 def hello() -> bytes:  # a message
     "The first message of every conversation."
     return message('hello', {})
 
-# %% ../nbs/50_roles.ipynb #4dfe73cb
+# %% ../nbs/50_roles.ipynb #9dbd14c1
 @patch
 def encoder(self: User) -> object:  # a fitted codes.Encoder
     "The encoder, opened with the key: turns photographs into codes of this index."
     from tree_privacy.codes import load_encoder
     return load_encoder(self._open('encoder'))
 
-# %% ../nbs/50_roles.ipynb #eed502d2
+# %% ../nbs/50_roles.ipynb #601dd578
 @patch
 def query(self: User,
     code: np.ndarray,  # (d // 8,) uint8, a packed code
@@ -1092,7 +1098,7 @@ def query(self: User,
     if code.shape != (m['bits'] // 8,): raise InputError(f'the query has the shape {code.shape}: wanted ({m["bits"] // 8},), a packed code of {m["bits"]} bits')
     return self.lock.ask(self, code, wanted, note)
 
-# %% ../nbs/50_roles.ipynb #4a3a6d92
+# %% ../nbs/50_roles.ipynb #1176f8a2
 @patch
 def asking(self: User,
     header,  # dict, what the cloud may read
@@ -1106,7 +1112,7 @@ def asking(self: User,
     request = message('search', dict(header, index=m['index'], version=m['version']), dict(arrays, token=np.frombuffer(token, np.uint8)))
     return Session(request, token, lambda reply: read_found(self.key, reply, self.ready)[0], alarm=self._raise_alarm)
 
-# %% ../nbs/50_roles.ipynb #dba710b7
+# %% ../nbs/50_roles.ipynb #cb5b5f4b
 def widest(v):
     "The same with every number as long as numbers get, so that lengths tell nothing of them"
     if isinstance(v, dict): return {k: widest(x) for k, x in v.items()}
@@ -1121,7 +1127,7 @@ def open_token(sealer, token):
     version = struct.unpack('<Q', token[8:16])[0]
     return json.loads(sealer.open('token', token[:8].hex(), version, token[16:])), version
 
-# %% ../nbs/50_roles.ipynb #4079ae86
+# %% ../nbs/50_roles.ipynb #c3d22b64
 @patch
 def ready(self: RandomMatrix, user):
     "The matrices of this version of the index"
@@ -1135,7 +1141,7 @@ def ask(self: RandomMatrix, user, code, wanted, note):
     least = min(wanted['k'], user.manifest['photographs']) if wanted['fill'] else 1
     return user.asking(wanted, dict(trapdoor=trapdoor), r=None if user.manifest['form'] == 'noisy' else r, least=least, code=code.tobytes().hex(), note=text_bytes(note).hex(), **wanted)
 
-# %% ../nbs/50_roles.ipynb #a314a6e8
+# %% ../nbs/50_roles.ipynb #88ce6052
 def read_found(
     key: UserKey,  # that asked
     reply: SimpleNamespace,  # from `read_message`
@@ -1155,7 +1161,7 @@ def read_found(
     except InputError: raise
     except (KeyError, TypeError, ValueError, IndexError): raise InputError('this reply is damaged: transfer it again') from None
 
-# %% ../nbs/50_roles.ipynb #821e7a77
+# %% ../nbs/50_roles.ipynb #bde98664
 @patch
 def read(self: RandomMatrix, asked, reply):
     "Open records and compare them with the scores"
@@ -1170,16 +1176,16 @@ def read(self: RandomMatrix, asked, reply):
         raise InputError('this reply is for fewer results, or another number of nodes, than were asked for: the request was altered on its way')
     return nearest_first(ids, true, [name for _, name in opened], told['k'])
 
-# %% ../nbs/50_roles.ipynb #ae66b57f
+# %% ../nbs/50_roles.ipynb #cfedf260
 def nearest_first(ids, distance, names, k):
     "k results, nearest first, ties by id"
     order = np.lexsort([ids, distance])[:k]
     return [SimpleNamespace(id=int(ids[i]), name=names[i] if names else None, distance=int(distance[i])) for i in order]
 
-# %% ../nbs/50_roles.ipynb #48998d57
+# %% ../nbs/50_roles.ipynb #d513971f
 FETCHES = {}  # how: function of a user, ids and whether photographs are wanted that gives a Session
 
-# %% ../nbs/50_roles.ipynb #8ef4c687
+# %% ../nbs/50_roles.ipynb #bcf06883
 @patch
 def fetch(self: User,
     ids,  # ids from results
@@ -1193,7 +1199,7 @@ def fetch(self: User,
     if not set(ids) <= there or len(set(ids)) < len(ids): raise InputError(f'there are no photographs {ids} in this index: wanted ids that a search gave, each once')
     return FETCHES[how](self, ids, bool(photos) and self.manifest['photos'] != 'none')
 
-# %% ../nbs/50_roles.ipynb #160a2fe4
+# %% ../nbs/50_roles.ipynb #0aef2db9
 def fetch_direct(user, ids, photos):
     m, token = user.manifest, os.urandom(16)
     request = message('fetch', dict(index=m['index'], photos=photos), dict(ids=np.array(ids, np.int64), token=np.frombuffer(token, np.uint8)))
@@ -1214,7 +1220,7 @@ def opened_photo(user, i, record, box, version, photos):
 
 FETCHES['direct'] = fetch_direct
 
-# %% ../nbs/50_roles.ipynb #a311554d
+# %% ../nbs/50_roles.ipynb #802ee9c8
 def fetch_among_decoys(user, ids, photos):
     others = np.setdiff1d(ids_of(user.manifest), ids)
     among = np.sort(np.concatenate([np.array(ids, np.int64), others[shuffled(len(others))[:9 * len(ids)]]]))
@@ -1225,7 +1231,7 @@ def fetch_among_decoys(user, ids, photos):
 
 FETCHES['decoys'] = fetch_among_decoys
 
-# %% ../nbs/50_roles.ipynb #94a6b054
+# %% ../nbs/50_roles.ipynb #2e1aa7d1
 def fetch_files(
     user: User,  # who asks
     names: list,  # names of files of the index
@@ -1246,7 +1252,7 @@ def fetch_files(
         return fetch_files(user, names, finish, have | {missing[0]: data})
     return Session(request, token, read)
 
-# %% ../nbs/50_roles.ipynb #6a990f17
+# %% ../nbs/50_roles.ipynb #47c27357
 def fetch_everything(user, ids, photos):
     m, packs = user.manifest, [n for n in user.manifest['files'] if photos and n.startswith('photos-')]
     def finish(files):
@@ -1261,11 +1267,11 @@ def fetch_everything(user, ids, photos):
 
 FETCHES['thumbnails'] = fetch_everything
 
-# %% ../nbs/50_roles.ipynb #f2de701c
+# %% ../nbs/50_roles.ipynb #256f255a
 MOMENTS = 'setup', 'one query', 'many queries', 'a fetch'
 ALWAYS, NEVER, OWN, ASKED, REPEATED = 'all all all all', 'no no no no', 'no own own own', 'no all all all', 'no no all all'
 
-# %% ../nbs/50_roles.ipynb #6b030d79
+# %% ../nbs/50_roles.ipynb #9ca54e44
 def scores_leak(form):
     "What of the random-matrix lock's leaks depends on its form: (what, cloud, user, both, why, attacks that show it)"
     blurred = form == 'noisy'
@@ -1277,7 +1283,7 @@ def scores_leak(form):
              'blurred in the scores; the codes of queries show it once they were read' if blurred else 'their scores differ by one factor', () if blurred else ('repeated requests',)),
             ('how many results are wanted', ASKED, OWN, ASKED, 'requests say so', ())]
 
-# %% ../nbs/50_roles.ipynb #d35abbd8
+# %% ../nbs/50_roles.ipynb #4bcf2856
 @patch
 def leaks(self: RandomMatrix, fetch, form, rule):
     some, attack = 'part part part part', 'known ciphertexts' if form == 'noisy' else 'known plaintext'
@@ -1288,7 +1294,7 @@ def leaks(self: RandomMatrix, fetch, form, rule):
             ('which nodes a query visits', ASKED, OWN, ASKED, 'the cloud walks the tree itself', ()),
             ('the shape of the tree', ALWAYS, ALWAYS, ALWAYS, 'the cloud needs the links to walk', ())] + scores_leak(form)
 
-# %% ../nbs/50_roles.ipynb #ed16b08d
+# %% ../nbs/50_roles.ipynb #ed5a2f53
 FETCHED = dict(direct=('no no no all', 'by their ids; those that are fetched together look alike', ('fetched together',)),
                decoys=('no no no part', 'one in ten is meant; asking twice for the same gives it away', ()),
                thumbnails=(NEVER, 'everything is fetched once and kept', ()), none=(NEVER, 'nothing is fetched', ()))
@@ -1305,7 +1311,7 @@ def always_leaks(photos, fetch, silent):
             ('what came and went with which version', ALWAYS, ALWAYS, ALWAYS, 'ids and packs count up', ()),
             ('when somebody searches', 'no part part all' if silent else ASKED, OWN, ASKED, 'the first time with each version, and when something is fetched' if silent else 'requests come in', ())]
 
-# %% ../nbs/50_roles.ipynb #5398c6e7
+# %% ../nbs/50_roles.ipynb #707331f9
 def leakage(
     lock: str = 'random-matrix',  # str, one of LOCKS
     photos: str = 'thumbs',  # str, 'thumbs', 'full' or 'none'
@@ -1319,7 +1325,7 @@ def leakage(
     return [dict(what=what, cloud=words(cloud), user=words(user), both=words(both), why=why, attacks=list(attacks))
             for what, cloud, user, both, why, attacks in the_lock.leaks(fetch, **lock_options(the_lock, options)) + always_leaks(photos, fetch, the_lock.silent)]
 
-# %% ../nbs/50_roles.ipynb #44e84e42
+# %% ../nbs/50_roles.ipynb #9eeef2c7
 def leakage_text(
     rows: list,  # from `leakage`
 ) -> str:  # a table of two lines a row: words, and reasons under them
