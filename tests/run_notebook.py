@@ -68,7 +68,7 @@ def run(path, skip):
     for cell in nb.cells:
         if cell.idx_ not in wanted: continue
         stored = cell.outputs
-        cell.outputs = tidy(shell.run(cell.source))
+        cell.outputs = tidy(shell.run(cell.source if 'slow' in skip else re.sub(r'^run_slow = False\b', 'run_slow = True', cell.source, flags=re.M)))
         cell.execution_count = None
         done.append((cell, stored))
         if shell.exc is not None and 'raises-exception' not in cell.metadata.get('tags', []):

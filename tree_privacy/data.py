@@ -7,7 +7,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/data.html.md"""
 # %% auto #0
 __all__ = ['SUFFIXES', 'FASHION', 'InputError', 'progress', 'open_picture', 'reduced_size', 'prepare_pillow', 'Images', 'select',
            'from_arrays', 'digits', 'show', 'folder', 'labels_from_csv', 'torchvision_set', 'fashion_mnist',
-           'grey_values']
+           'grey_values', 'load_ipython_extension']
 
 # %% ../nbs/00_data.ipynb #7c15b31b
 import csv
@@ -258,3 +258,18 @@ def grey_values(
 ) -> np.ndarray:  # (n, pixels) float32, 0 ... 255
     "The grey values of pictures."
     return np.stack([np.asarray(images[i]).mean(-1).ravel() for i in (range(len(images)) if some is None else some)]).astype(np.float32)
+
+# %% ../nbs/00_data.ipynb #04f1dc1a
+def slow(needs, cell):
+    "Run a cell where the notebook's `run_slow` is true, else say what it would take."
+    from IPython import get_ipython
+    shell = get_ipython()
+    if shell.user_ns.get('run_slow'): shell.run_cell(cell).raise_error()
+    else: print(f'not run: {needs}. Set run_slow = True, and run this cell again.')
+
+# %% ../nbs/00_data.ipynb #c85eece5
+def load_ipython_extension(
+    shell,  # IPython's InteractiveShell
+) -> None:
+    "What `%load_ext tree_privacy.data` calls: a cell that begins with `%%slow TIME, DATA` waits for `run_slow = True`."
+    shell.register_magic_function(slow, 'cell')
