@@ -32,7 +32,8 @@ setup(
         'console_scripts': cfg['console_scripts'].split(),
         'nbdev': [f'{lib} = {lib}._modidx:d'],
     },
-    # The notebooks travel with the wheel, so that an installed package can show them.
-    data_files=[(f'share/{lib}/notebooks', sorted(p.relative_to(root).as_posix() for p in (root/'nbs').glob('*.ipynb')))],
+    # The notebooks and their pictures travel with the wheel: `tree-privacy notebooks` copies them from there.
+    data_files=[(f'share/{lib}/notebooks{to}', sorted(p.relative_to(root).as_posix() for p in root.glob(f'nbs{files}')))
+                for to, files in (('', '/*.ipynb'), ('/images', '/images/*'))],
     zip_safe=False,
 )

@@ -2,9 +2,10 @@
 
     python tests/run_notebook.py nbs/00_data.ipynb           # compare; exit 1 where something differs or fails
     python tests/run_notebook.py nbs/00_data.ipynb --save    # store the new outputs instead
+    python tests/run_notebook.py nbs/10_codes.ipynb --answers    # also run the code of the answers to its exercises
 
 Cells marked `#| slow`, `#| gpu`, `#| notest` or `#| eval: false` do not run and keep what is stored (`--slow` and `--gpu`
-run the first two). A cell marked `#| varies` runs, and its output is not compared. A cell with the tag
+run the first two, and set the notebook's own `run_slow`). A cell marked `#| varies` runs, and its output is not compared. A cell with the tag
 `raises-exception` may raise; the name and the message of its exception are compared.
 """
 import argparse, difflib, os, re, sys, time
@@ -60,7 +61,13 @@ def report(title, cell, lines):
     print(f'{title}\n--- the cell ---\n{cell.source}\n---', *lines, sep='\n')
 
 
-def run(path, skip):
+def answers(nb):
+    "The code of the folded answers to exercises: `py` blocks between <details> and </details>, in order."
+    folded = [d for c in nb.cells if c.cell_type == 'markdown' for d in re.findall(r'<details>(.*?)</details>', c.source, flags=re.S)]
+    return [code for d in folded for code in re.findall(r'^```py\n(.*?)^```$', d, flags=re.M | re.S)]
+
+
+def run(path, skip, with_answers=False):
     "Run the notebook at `path`; its cells get new outputs. Returns the notebook, (cell, stored outputs) for each cell run, and success."
     nb = read_nb(path)
     wanted = {c.idx_ for c in nb_test_cells(path, skip_flags=skip)}
@@ -74,6 +81,11 @@ def run(path, skip):
         if shell.exc is not None and 'raises-exception' not in cell.metadata.get('tags', []):
             report(f'{path.name}, cell {cell.idx_} ({cell.id}) failed', cell, format_exc(shell.exc))
             return nb, done, False
+    for number, code in enumerate(answers(nb) if with_answers else [], 1):
+        shell.run(code)
+        if shell.exc is not None:
+            print(f'{path.name}: block {number} of the answers failed\n--- the block ---\n{code}---\n{format_exc(shell.exc)}')
+            return nb, done, False
     return nb, done, True
 
 
@@ -83,6 +95,7 @@ def main(argv=None):
     p.add_argument('notebook', type=Path)
     p.add_argument('--save', action='store_true', help='store the new outputs in the notebook instead of comparing')
     p.add_argument('--slow', action='store_true', help='run the cells marked slow as well')
+    p.add_argument('--answers', action='store_true', help='run the code of the answers to the exercises as well, after the cells')
     p.add_argument('--gpu', action='store_true', help='run the cells marked gpu as well')
     args = p.parse_args(argv)
     path = args.notebook.resolve()
@@ -92,7 +105,7 @@ def main(argv=None):
     sys.path.insert(0, str(path.parent.parent))  # the checkout's package, installed or not
     os.chdir(path.parent)
     start = time.perf_counter()
-    nb, done, ok = run(path, skip)
+    nb, done, ok = run(path, skip, args.answers)
     os.chdir(path.parent)
     if not ok: return 1
     summary = f'{path.name}: {len(done)} cells in {time.perf_counter()-start:.1f} s'

@@ -22,7 +22,7 @@ from tree_privacy.measures import hamming
 from tree_privacy.roles import OwnerKey, save_key
 
 COMMAND = Path(sys.executable).with_name('tree-privacy')
-COMMANDS = ['demo', 'inspect', 'attack', 'evaluate', 'encode', 'index', 'add', 'remove', 'grant', 'rotate', 'search', 'fetch', 'ask', 'answer', 'read']
+COMMANDS = ['demo', 'notebooks', 'lab', 'inspect', 'attack', 'evaluate', 'encode', 'index', 'add', 'remove', 'grant', 'rotate', 'search', 'fetch', 'ask', 'answer', 'read']
 ROW = {'categories', 'n', 'rule', 'nodes', 'seed', 'queries', 'accuracy', 'recall_10', 'visits', 'height', 'seconds'}
 QUICK = ['--bits', 32, '--size', 32]
 TREE = ['--lock', 'random-matrix']

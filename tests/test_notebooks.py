@@ -20,7 +20,7 @@ def name(path): return path.stem
 @pytest.mark.parametrize('path', notebooks, ids=name)
 def test_runs(path):
     "One process a notebook: nothing leaks from one to the next."
-    command = [sys.executable, str(root/'tests/run_notebook.py'), str(path)]
+    command = [sys.executable, str(root/'tests/run_notebook.py'), str(path), '--answers']
     try: done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
     except subprocess.TimeoutExpired as e: pytest.fail(f'{path.name} took more than 120 s\n{(e.stdout or b"").decode()}', pytrace=False)
     if done.returncode: pytest.fail(done.stdout, pytrace=False)
@@ -93,6 +93,29 @@ def picture_size(nb):
     return [f'cell {c.id} stores a picture of {n//1000} kB, 100 are the most' for c, n in pictures(nb) if n >= 100_000]
 
 
+def reading_minutes(nb):
+    "Minutes to read a notebook, in fives: 220 words of prose, or 30 lines of code that the page shows, a minute."
+    prose = re.sub(r'```.*?```|<[^>]+>', '', '\n'.join(c.source for c in nb.cells if c.cell_type == 'markdown'), flags=re.S)
+    shown = [c for c in code_cells(nb) if not {'export', 'exporti', 'hide'} & c.directives.keys()]
+    minutes = len(prose.split())/220 + sum(len(''.join(c._partition()[1]).strip().splitlines()) for c in shown)/30
+    return max(5, 5*round(minutes/5))
+
+
+def reading_time(nb):
+    "The opening says how long it takes to read, and to run."
+    said = re.search(r'^Reading time: (\d+) minutes\. Running time: [^\n]+\.$', '\n'.join(c.source for c in nb.cells[:3] if c.cell_type == 'markdown'), flags=re.M)
+    if not said: return ['the opening lacks "Reading time: N minutes. Running time: …."']
+    return [] if int(said[1]) == reading_minutes(nb) else [f'the reading time is said to be {said[1]} minutes, and is {reading_minutes(nb)}']
+
+
+def slow_waits(nb):
+    "A slow cell says its time and its data, and does not run with \"Run all\"."
+    slow = [c for c in nb.cells if c.cell_type == 'code' and {'slow', 'gpu'} & c.directives.keys()]
+    res = [f'cell {c.id} is slow and does not begin with "%%slow TIME, with DATA"' for c in slow if not re.match(r'%%slow \S.*, with ', c.source)]
+    waits = any(re.search(r'^run_slow = False$', c.source, flags=re.M) for c in nb.cells if c.cell_type == 'code')
+    return res + (['slow cells want a cell with "run_slow = False"'] if slow and not waits else [])
+
+
 def machine_paths(nb):
     "Nothing names a folder of one machine."
     path = re.compile(r'(?<![\w.~/-])/(?:tmp|home|root|work|mnt|Users|private|var/folders)/\S*|\b[A-Z]:\\+Users\S*')
@@ -114,7 +137,7 @@ def errors(nb):
             if 'raises-exception' not in c.metadata.get('tags', []) and any(o.output_type == 'error' for o in c.outputs)]
 
 
-rules = [opening, cell_size, rhythm, few_hidden, alt_texts, picture_size, machine_paths, widgets, errors]
+rules = [opening, cell_size, rhythm, few_hidden, alt_texts, picture_size, machine_paths, widgets, errors, reading_time, slow_waits]
 
 
 @pytest.mark.parametrize('rule', rules, ids=lambda o: o.__name__)
@@ -164,10 +187,28 @@ def test_every_exported_module_is_there():
     assert files == modules, 'run nbdev-export, and remove modules that no notebook writes'
 
 
+def misplaced(sections, names):
+    "What is wrong with the sidebar `sections` for notebooks with these names: each stands once, and in order within its section, but for the reference."
+    listed = [(s['section'], [c[4:-6] for c in s['contents'] if isinstance(c, str)]) for s in sections]
+    every = [n for _, ns in listed for n in ns]
+    yield from (f'{n} is listed {every.count(n)} times' for n in sorted({*names, *every}) if (every.count(n), n in names) != (1, True))
+    yield from (f'{s} is not in order' for s, ns in listed if ns != sorted(ns) and s != 'Reference')
+    if every[:1] != ['index']: yield 'index is not first'
+
+
 def test_sidebar():
-    "The site lists every notebook, in order, `index` first."
-    listed = yaml.safe_load((root/'_quarto.yml').read_text(encoding='utf-8'))['website']['sidebar']['contents']
-    assert listed == [f'nbs/{n}.ipynb' for n in sorted(map(name, notebooks), key=lambda n: (n != 'index', n))]
+    "The site lists every notebook once, in sections, `index` first."
+    sections = yaml.safe_load((root/'_quarto.yml').read_text(encoding='utf-8'))['website']['sidebar']['contents']
+    assert not list(misplaced(sections, set(map(name, notebooks))))
+
+
+def test_sidebar_notices():
+    section = lambda title, *ns: dict(section=title, contents=[*(f'nbs/{n}.ipynb' for n in ns), dict(auto='api/*.qmd')])
+    start, body, end = section('Start', 'index'), section('Body', '00_a', '05_b'), section('Reference', '99_d', '97_c')
+    names = {'index', '00_a', '05_b', '97_c', '99_d'}
+    assert not list(misplaced([start, body, end], names))
+    for wrong in [body, start, end], [start, end], [start, body, body, end], [start, section('Body', '05_b', '00_a'), end], [start, body, end, section('More', '10_e')]:
+        assert list(misplaced(wrong, names)), wrong
 
 
 def returns_something(f):
@@ -227,13 +268,105 @@ def test_docstrings_and_comments():
     assert not found, '\n'.join(found)
 
 
+# The pages that gather: the map of the notebooks on the first page, the glossary, the sources.
+
+forms = {  # other ways in which a chapter may write a word of the glossary
+    'AES-GCM': ('AES-256-GCM',),
+    'bootstrap interval': ('bootstrap',),
+    'ciphertext only': ('ciphertexts alone',),
+    'padding': ('padded',),
+    'honest but curious': ('without curiosity',),
+    'leakage': ('leak', 'who learns what'),
+    'LSH': ('random projections',),
+    'threat model': ('curious',),
+}
+
+
+def words(nb):
+    "The prose of a notebook."
+    return '\n\n'.join(c.source for c in nb.cells if c.cell_type == 'markdown')
+
+
+def places(nb):
+    "The places within a notebook's page that a link may name: its headings, as quarto writes their ids."
+    heads = re.findall(r'^#{2,6} (.+?)\s*$', re.sub(r'^```.*?^```$', '', words(nb), flags=re.M | re.S), flags=re.M)
+    ids = (re.sub(r'\s', '-', re.sub(r'[^\w\s.-]', '', re.sub(r'\]\([^)]*\)', '', h)).strip().lower()) for h in heads)
+    return {re.sub(r'^[^a-z]+', '', i) for i in ids}
+
+
+def lost_links(source, nbs):
+    "The links of `source` to notebooks that are not there, or to headings that they lack."
+    links = re.findall(r'\]\((\w+)\.ipynb(?:#([^)]+))?\)', source)
+    return [f'the link to {file}.ipynb{"#" + at if at else ""} leads nowhere' for file, at in links if file not in nbs or at and at not in places(nbs[file])]
+
+
+def rows(source):
+    "The cells of every row of every table, without heads."
+    lines = [l for l in source.splitlines() if l.startswith('|')]
+    return [[c.strip() for c in l.strip('|').split('|')] for l, after in zip(lines, lines[1:] + ['']) if not re.match(r'\| ?-', l) and not re.match(r'\| ?-', after)]
+
+
+def map_faults(nbs):
+    "What is wrong with the map: every notebook stands in it once, in order, with the question of its subtitle and its minutes."
+    found = [(m[1], *r[1:]) for r in rows(words(nbs['index'])) if len(r) == 3 and (m := re.fullmatch(r'\[\w+\]\((\w+)\.ipynb\)', r[0]))]
+    there = sorted(set(nbs) - {'index'})
+    res = [] if [r[0] for r in found] == there else [f'the map lists {", ".join(r[0] for r in found)}, and there are {", ".join(there)}']
+    for file, question, minutes in (r for r in found if r[0] in nbs):
+        asked = re.search(r'^> (.+\?)$', nbs[file].cells[0].source, flags=re.M)
+        if asked and question.lower() != asked[1].lower(): res.append(f'the map has "{question}" where {file} has "{asked[1]}"')
+        if minutes != f'{reading_minutes(nbs[file])} min': res.append(f'the map has {minutes} where {file} takes {reading_minutes(nbs[file])} min')
+    return res
+
+
+def glossary_faults(nbs):
+    "What is wrong with the glossary: alphabetical, no word twice, every link leads to a section of a chapter that has the word."
+    source = words(nbs['97_glossary'])
+    found = [(m[1], m[2]) for r in rows(source) if (m := re.fullmatch(r'\*\*(.+)\*\* \|.*\]\((\w+)\.ipynb#[^)]+\)', ' | '.join(r)))]
+    res, order = lost_links(source, nbs), [re.sub(r'\W', '', term.casefold()) for term, _ in found]
+    if len(found) != len(rows(source)): res.append('a row is not "| **word** | meaning | [section](file.ipynb#place) |"')
+    res += [f'{term} stands twice, or not where the alphabet has it' for (term, _), a, b in zip(found[1:], order, order[1:]) if a >= b]
+    for term, file in (f for f in found if f[1] in nbs):
+        text = '\n'.join(c.source for c in nbs[file].cells)
+        if not any(re.search(rf'\b{re.escape(w)}', text, flags=re.I) for w in (term, *forms.get(term, ()))): res.append(f'{term} does not occur in {file}')
+    return res + [f'{term} has forms and is no word of the glossary' for term in forms if term not in dict(found)]
+
+
+def citations(source):
+    "Each (last word before the year, year) of works cited in prose, and (series, number) of those that are numbered."
+    source = re.sub(r'```.*?```|`[^`]*`|[*_]', '', source, flags=re.S)
+    yield from re.findall(r'\b([A-Z][\w&-]*)(?: et al\.)?,? \(?((?:19|20)\d\d)\b(?![/-])', source)
+    yield from re.findall(r'\b(ePrint|arXiv|RFC|FIPS|SP) (\d[\d./-]*\d\w?)', source)
+
+
+def source_faults(nbs):
+    "What is wrong with the sources: every link leads somewhere, and whatever a chapter cites stands in one line."
+    page = words(nbs['98_sources'])
+    res = lost_links(page, nbs)
+    for file, nb in nbs.items():
+        if file in ('index', '98_sources'): continue
+        res += [f'{file} cites {a} {b}, and the sources do not' for a, b in dict.fromkeys(citations(words(nb)))
+                if not any(re.search(rf'\b{re.escape(a)}\b', l) and b in l for l in page.splitlines())]
+    return res
+
+
+def none_of(faults):
+    found = faults({p.stem: read_nb(p) for p in notebooks})
+    assert not found, '\n'.join(found)
+
+
+def test_map(): none_of(map_faults)
+def test_glossary(): none_of(glossary_faults)
+def test_sources(): none_of(source_faults)
+
+
 # The rules themselves: each notices what it is there for.
 
 def md(s): return mk_cell(s, 'markdown')
 def code(s, **data): return mk_cell(s, outputs=[dict(output_type='display_data', data=data, metadata={})] if data else [])
 
 
-good = [md('# Title\n\n> Subtitle'), code('#| default_exp a'), md('Text.'), code('#| export\nimport os'), code('1'), md('![A dot](images/dot.png)')]
+opens = 'Reading time: 5 minutes. Running time: a second, with no data from elsewhere.'
+good = [md('# Title\n\n> Subtitle'), md(opens), code('run_slow = False'), md('Text.'), code('%%slow an hour, with photographs\n#| slow\n1'), code('#| default_exp a'), md('Text.'), code('#| export\nimport os'), code('1'), md('![A dot](images/dot.png)')]
 bad = [
     (opening, [md('# Title\n\n> Subtitle\n\nMore')]), (opening, [md('# Title')]), (opening, [code('1')]),
     (cell_size, [code('#| exports\n' + 'x = 1\n'*26)]), (rhythm, [code('1'), code('2'), code('3')]),
@@ -242,6 +375,8 @@ bad = [
     (picture_size, [code('plot()', **{'image/png': 'a'*140_000})]),
     (machine_paths, [code('open("/' + 'tmp/x")')]), (machine_paths, [code('p', **{'text/plain': "PosixPath('/" + "home/me/x')"})]),
     (widgets, [code('w', **{'application/vnd.jupyter.widget-view+json': {}})]),
+    (reading_time, [md('# Title')]), (reading_time, [md(opens.replace('5', '50'))]),
+    (slow_waits, [code('run_slow = False'), code('#| slow\n1')]), (slow_waits, [code('%%slow an hour, with photographs\n#| slow\n1')]),
     (errors, [mk_cell('1/0', outputs=[dict(output_type='error', ename='E', evalue='', traceback=[])])]),
 ]
 
@@ -260,6 +395,27 @@ def test_import_order_notices():
     for source in ('from tree_privacy.high import f', 'import tree_privacy.high as h', 'from tree_privacy import high', 'def f():\n    from .high import g'):
         assert import_order({'00_low': nb('#| default_exp low', source), '10_high': high}), source
     assert import_order({'00_low': nb('#| default_exp low', 'from tree_privacy.nowhere import f')})
+
+
+def test_gathered_notices():
+    page = lambda *sources: new_nb([md(s) for s in sources])
+    one, two = page('# One\n\n> Why?', '## A word, *here*\n\nFrom Author, *Venue* 2001, ePrint 2020/12.'), page('# Two\n\n> Things')
+    table = lambda *lines: '\n'.join(['| a | b | c |', '| --- | --- | --- |', *(f'| {" | ".join(l)} |' for l in lines)])
+    firsts = [('[1_one](1_one.ipynb)', 'why?', '5 min'), ('[2_two](2_two.ipynb)', 'what?', '5 min')]
+    on_map = lambda lines: map_faults({'1_one': one, '2_two': two, 'index': page(table(*lines))})
+    assert not on_map(firsts)
+    for lines in (firsts[:1], firsts[::-1], firsts + firsts[:1], [(firsts[0][0], 'what?', '5 min'), firsts[1]], [(*firsts[0][:2], '10 min'), firsts[1]]):
+        assert on_map(lines), lines
+
+    word = lambda term, to='1_one.ipynb#a-word-here': (f'**{term}**', 'meaning', f'[there]({to})')
+    in_glossary = lambda *lines: [f for f in glossary_faults({'1_one': one, '97_glossary': page(table(*lines))}) if 'has forms' not in f]
+    assert not in_glossary(word('author'), word('word'))
+    for lines in ((word('word'), word('author')), (word('word'),)*2, (word('absent'),), (word('word', '3_three.ipynb#a'),), (word('word', '1_one.ipynb#b'),), (('word', 'b', 'c'),)):
+        assert in_glossary(*lines), lines
+
+    cited = lambda *lines: source_faults({'1_one': one, '98_sources': page('\n'.join(lines))})
+    assert not cited('Author: title, Venue 2001', 'ePrint 2020/12')
+    assert len(cited('Author: title, Venue 2002', 'ePrint 2020/13')) == 2 and cited('Venue 2001, ePrint 2020/12 [a](3_three.ipynb)')
 
 
 def test_comments_notice(tmp_path, monkeypatch):

@@ -1,5 +1,5 @@
 "What is installed: the source distribution, the wheel made from it, the command."
-import subprocess, sys, tarfile, zipfile
+import subprocess, sys, tarfile, venv, zipfile
 from configparser import ConfigParser
 from email import message_from_bytes
 from pathlib import Path
@@ -13,6 +13,9 @@ root = Path(__file__).resolve().parent.parent
 config = ConfigParser(delimiters=['='])
 config.read(root/'settings.ini', encoding='utf-8')
 cfg = config['DEFAULT']
+
+
+def shipped(): return {p.relative_to(root/'nbs').as_posix() for p in [*(root/'nbs').glob('*.ipynb'), *(root/'nbs/images').glob('*')]}
 
 
 def build(kind, source, to):
@@ -51,7 +54,7 @@ def test_sdist(sdist):
 def test_wheel_files(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     start = f'{cfg["lib_name"]}-{tree_privacy.__version__}'
-    notebooks = {f'{start}.data/data/share/tree_privacy/notebooks/{p.name}' for p in (root/'nbs').glob('*.ipynb')}
+    notebooks = {f'{start}.data/data/share/tree_privacy/notebooks/{n}' for n in shipped()}
     modules = {f'tree_privacy/{p.name}' for p in (root/'tree_privacy').glob('*.py')}
     assert notebooks and modules and notebooks | modules <= names
     assert not [n for n in names if n.startswith(('nbs/', 'tests/'))]
@@ -79,7 +82,29 @@ def test_wheel_installs(wheel, tmp_path):
     code = 'import tree_privacy; print(tree_privacy.__file__, tree_privacy.__version__)'
     done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout.split() == [str(tmp_path/'tree_privacy'/'__init__.py'), tree_privacy.__version__], done.stderr
-    assert sorted(p.name for p in (tmp_path/'share/tree_privacy/notebooks').iterdir()) == sorted(p.name for p in (root/'nbs').glob('*.ipynb'))
+    share = tmp_path/'share/tree_privacy/notebooks'
+    assert {p.relative_to(share).as_posix() for p in share.rglob('*') if p.is_file()} == shipped()
+
+
+@pytest.mark.parametrize('way', ['target', 'venv'])
+def test_notebooks_of_an_installed_wheel(wheel, way, tmp_path):
+    "They are found by pip's record, or beside the package where that is wrong; a damaged installation is said, and nothing is written."
+    there, here = tmp_path/'there', tmp_path/'there/share/tree_privacy/notebooks'
+    if way == 'venv': venv.create(there)
+    into, to = (['--python', str(there/'bin/python')], []) if way == 'venv' else ([], ['--target', str(there)])  # never the environment of the tests
+    subprocess.run([sys.executable, '-m', 'pip', *into, 'install', '--quiet', '--no-deps', '--no-index', *to, str(wheel)], check=True)
+    site = next(there.rglob('tree_privacy/cli.py')).parent.parent
+    def notebooks(to):
+        code = f'import sys; sys.path.insert(0, {str(site)!r}); from tree_privacy.cli import main; sys.exit(main(["notebooks", {to!r}]))'
+        return subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True)
+    done = notebooks('mine')
+    assert done.returncode == 0 and str(len(list((root/'nbs').glob('*.ipynb')))) in done.stdout.split(), done.stderr
+    assert {p.relative_to(tmp_path/'mine').as_posix() for p in (tmp_path/'mine').rglob('*') if p.is_file()} == shipped() | {'pyproject.toml'}
+    assert all((tmp_path/'mine'/n).read_bytes() == (here/n).read_bytes() for n in shipped())
+    (here/'20_tree.ipynb').unlink()
+    done = notebooks('other')
+    assert done.returncode == 2 and done.stderr.startswith('tree-privacy: 20_tree.ipynb is missing') and len(done.stderr.splitlines()) == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['mine', 'there']
 
 
 def test_help_is_quick():

@@ -159,7 +159,7 @@ def pretrained(
     if name == 'small-cnn': raise InputError('small-cnn is trained with the labels of a collection: wanted a backbone that comes trained')
     return efficientnet_lite0(size) if name == 'efficientnet-lite0' else torchvision_backbone(name)
 
-# %% ../nbs/07_backbones.ipynb #7a460f39
+# %% ../nbs/07_backbones.ipynb #c93cd125
 def pixels(
     images: Images,  # n pictures
     size: int,  # int, pixels
@@ -177,7 +177,7 @@ def pixels(
         else: good.append(int(i))
     return good, np.array(ready, np.uint8).reshape(-1, size, size, 3), problems
 
-# %% ../nbs/07_backbones.ipynb #83101063
+# %% ../nbs/07_backbones.ipynb #373dfc46
 def ahead(pool, work, items, window):
     "Results of `work` in order, at most `window` of them under way or waiting, however many items there are"
     waiting = deque()
@@ -197,7 +197,7 @@ def decoded(images, size, batches, processes):
     return DataLoader(Batches(), batch_size=None, num_workers=processes, collate_fn=lambda x: x,
                       multiprocessing_context=context if processes else None)
 
-# %% ../nbs/07_backbones.ipynb #a825a0c4
+# %% ../nbs/07_backbones.ipynb #4a73200a
 def computed(images, backbone, numbers, processes):
     "(numbers, features) of a batch at a time, straight from the files"
     size = 128 if processes else 16
@@ -212,7 +212,7 @@ def computed(images, backbone, numbers, processes):
             for problem in problems: warnings.warn(problem)
             if good: yield np.array(good), values
 
-# %% ../nbs/07_backbones.ipynb #aeb8a702
+# %% ../nbs/07_backbones.ipynb #99b8218a
 class FeatureCache:
     "Features on disk, by the SHA-256 of the pictures' files; usable from one thread."
     def __init__(self,
@@ -238,19 +238,19 @@ class FeatureCache:
         "Store, all or nothing."
         with self.rows: self.rows.executemany('insert or replace into features values (?, ?)', [(k, sealed(k, v.tobytes())) for k, v in new.items()])
 
-# %% ../nbs/07_backbones.ipynb #fd4255f3
+# %% ../nbs/07_backbones.ipynb #dd78db89
 def sealed(key, value):
     "A row of the cache: a checksum over key and value, then the value"
     return hashlib.sha256(key + value).digest() + value
 
-# %% ../nbs/07_backbones.ipynb #7287943d
+# %% ../nbs/07_backbones.ipynb #bb3d4140
 def weights_digest(module):
     "16 hexadecimal digits that change with any weight"
     total = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()): total.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
     return total.hexdigest()[:16]
 
-# %% ../nbs/07_backbones.ipynb #6b2f7a6f
+# %% ../nbs/07_backbones.ipynb #0411f9ac
 def cached(images, backbone, numbers, processes, place):
     "(numbers, features) of a block at a time, from the cache where this very picture went through this very network before"
     cache, size = usable(FeatureCache, backbone, place), 8192 if processes else 1024
@@ -265,7 +265,7 @@ def cached(images, backbone, numbers, processes, place):
         there = [i for i in keys if i in done]
         if there: yield np.array(there), np.stack([done[i] for i in there])
 
-# %% ../nbs/07_backbones.ipynb #6a0d61d1
+# %% ../nbs/07_backbones.ipynb #4967e943
 def fingerprints(images, numbers):
     "SHA-256 of the files of some pictures"
     def one(i):
@@ -279,7 +279,7 @@ def usable(work, *args):
     except (sqlite3.Error, OSError, ValueError, TypeError) as error:
         warnings.warn(f'the feature cache cannot be used ({error}): going on without it; TREE_PRIVACY_CACHE names another folder')
 
-# %% ../nbs/07_backbones.ipynb #3a279d92
+# %% ../nbs/07_backbones.ipynb #017ec8d8
 def stream(
     images: Images,  # n pictures
     backbone: Backbone,  # the network
@@ -298,7 +298,7 @@ def stream(
             yield some, values
     images.check()
 
-# %% ../nbs/07_backbones.ipynb #1aa672af
+# %% ../nbs/07_backbones.ipynb #69f88cf3
 def features(
     images: Images,  # n pictures
     backbone: Backbone,  # the network
@@ -308,7 +308,7 @@ def features(
     kept, found = joined(images, stream(images, backbone, cache=cache))
     return found, kept
 
-# %% ../nbs/07_backbones.ipynb #3ea9a5c8
+# %% ../nbs/07_backbones.ipynb #3c2ca550
 def joined(images, parts):
     "Numbers and features (or codes) of all parts, each as one array; raises `InputError` where there are none"
     parts = list(parts)

@@ -20,7 +20,7 @@ import tree_privacy.private_walk  # registers its locks
 from .roles import LOCKS, Cloud, Owner, OwnerKey, User, hello, leakage
 from .tree import check_numbers
 
-# %% ../nbs/76_choosing.ipynb #60116b75
+# %% ../nbs/76_choosing.ipynb #a02f9f4e
 def nothing_to_see(names):
     "Names without photographs"
     def absent(*args): raise OSError('there are no photographs')
@@ -37,7 +37,7 @@ def conversation(session, cloud):
         cloud_s, user_s, up, down = cloud_s + between - start, user_s + time.perf_counter() - between, up + len(request), down + len(reply)
     return session.result, cloud_s, user_s, up, down
 
-# %% ../nbs/76_choosing.ipynb #b12f52bc
+# %% ../nbs/76_choosing.ipynb #86a44876
 def measure_lock(
     codes: np.ndarray,  # (n, d // 8) uint8, the collection
     labels,  # n str
@@ -64,7 +64,7 @@ def measure_lock(
     middle = np.median([row[1:] for row in rows], axis=0)
     return dict(lock=lock, n=len(codes), d=8 * codes.shape[1], accuracy=right, recall_10=hits, **dict(zip(('cloud', 'user', 'up', 'down'), middle.tolist())), once=once, stored=stored, locking=locking)
 
-# %% ../nbs/76_choosing.ipynb #2c26e6a7
+# %% ../nbs/76_choosing.ipynb #eae10b49
 def check_labels(codes, labels, queries, query_labels):
     if len(labels) != len(codes) or len(query_labels) != len(queries) or not len(queries) or not len(codes): raise InputError(f'there are {len(codes)} codes with {len(labels)} labels and {len(queries)} queries with {len(query_labels)}: wanted one or more, with a label each')
 
@@ -82,7 +82,7 @@ def one_search(user, cloud, code, k, nodes):
     found, cloud_s, user_s, up, down = conversation(session, cloud)
     return found, cloud_s, asking + user_s, up, down
 
-# %% ../nbs/76_choosing.ipynb #11a86574
+# %% ../nbs/76_choosing.ipynb #fb7c9849
 def table(
     rows: list,  # from `measure_lock`
 ) -> str:  # one line a lock
@@ -93,7 +93,7 @@ def table(
                      f"{r['down']:11,.0f} {r['once']:11,} {r['stored'] / r['n']:12,.0f}   {learnt(r['lock'])}")
     return '\n'.join([f"n = {rows[0]['n']:,}, {rows[0]['d']} bits, {len(rows[0]['accuracy'])} queries; times are medians, sizes in bytes"] + lines)
 
-# %% ../nbs/76_choosing.ipynb #2b9e90fc
+# %% ../nbs/76_choosing.ipynb #ff1795df
 COUNTED = {'how many photographs and bits', 'what came and went with which version', 'when somebody searches', 'lengths of files'}  # every lock shows these
 
 def learnt(lock):
@@ -103,7 +103,7 @@ def learnt(lock):
     attacks = sorted({a for r in before for a in r['attacks']})
     return f'{len(before)} things, {len(after)} with a direct fetch' + (f' ({", ".join(attacks)})' if attacks else '')
 
-# %% ../nbs/76_choosing.ipynb #34fc2ed4
+# %% ../nbs/76_choosing.ipynb #fe490c33
 def choose_lock(
     n: int,  # int, photographs
     bits: int,  # int, d

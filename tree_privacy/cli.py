@@ -6,7 +6,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/cli.html.md"""
 
 # %% auto #0
 __all__ = ['index', 'add', 'remove', 'grant', 'rotate', 'encode', 'search', 'fetch', 'ask', 'answer', 'read', 'inspect', 'attack',
-           'evaluate', 'demo', 'parser', 'main']
+           'evaluate', 'demo', 'notebooks', 'lab', 'parser', 'main']
 
 # %% ../nbs/99_cli.ipynb #9eeb18ca
 import argparse
@@ -379,13 +379,13 @@ def as_jpeg(name):
     if path.suffix.lower() in ('.jpg', '.jpeg'): return name
     return f'{name}.jpg' if len(os.fsencode(path.name)) < 250 else str(path.with_suffix('.jpg'))
 
-def write_all(places):
+def write_all(places, mode=0o600):
     "Write files {path: bytes} with the folders that they need, or nothing."
     made = []
     try:
         for place, data in places.items():
             for missing in [p for p in reversed(place.parents) if not p.exists()]: missing.mkdir(), made.append(missing)
-            write_whole(place, data, 0o600)
+            write_whole(place, data, mode)
             made.append(place)
     except BaseException:
         for path in reversed(made): path.rmdir() if path.is_dir() else path.unlink()
@@ -715,7 +715,108 @@ def demo_text(result):
     return '\n'.join(lines + ['', f'the tree has height {result["rows"][-1]["height"]}; the cloud holds {result["cloud_bytes"]:,} bytes: photographs, names and encoder sealed, the shape of the tree plain',
                               f'encrypted search {same} plain search, for every query; see {result["picture"]}'])
 
-# %% ../nbs/99_cli.ipynb #b0ac9c81
+# %% ../nbs/99_cli.ipynb #bc0d3012
+import importlib.metadata
+import importlib.util
+import shutil
+import signal
+import subprocess
+import threading
+import tomllib
+
+# %% ../nbs/99_cli.ipynb #9fb3ca19
+SHARE = 'share/tree_privacy/notebooks/'
+
+def stored_notebooks():
+    "{name: path} of the notebooks that made this version, and of the pictures that they show"
+    home = Path(tree_privacy.__file__).resolve().parent.parent
+    if (home / 'pyproject.toml').is_file() and (home / 'nbs/index.ipynb').is_file():  # a checkout
+        return {p.relative_to(home / 'nbs').as_posix(): p for p in sorted([*home.glob('nbs/*.ipynb'), *home.glob('nbs/images/*')])}
+    found = {}
+    for installed in importlib.metadata.distributions(name='tree_privacy'):
+        if Path(installed.locate_file('tree_privacy')).resolve() != home / 'tree_privacy': continue  # another one, which is not the one that runs
+        for file in installed.files or ():
+            _, here, name = file.as_posix().partition(SHARE)
+            if here: found[name] = next((p for p in (Path(file.locate()), home / SHARE / name) if p.is_file()), None)
+    lost = [name for name, path in found.items() if path is None]
+    if lost or not found: raise InputError(f'{lost[0] if lost else "every notebook"} is missing from this installation: install tree_privacy anew')
+    return found
+
+# %% ../nbs/99_cli.ipynb #36576479
+PROJECT = '''# Written by `tree-privacy notebooks`. With it, `nbdev-test` in this folder runs every notebook, and leaves out what is slow.
+[tool.nbdev]
+lib_path = "tree_privacy"
+nbs_path = "."
+tst_flags = "notest slow gpu"
+
+[tool.tree_privacy]
+version = "{}"
+'''
+
+def version_in(folder):
+    "The version of the notebooks in a folder, or None where nothing says it"
+    try: return tomllib.loads(Path(folder, 'pyproject.toml').read_text(encoding='utf-8'))['tool']['tree_privacy']['version']
+    except (OSError, ValueError, KeyError, TypeError): return None
+
+# %% ../nbs/99_cli.ipynb #c0ecaa0c
+def check_new(folder, names):
+    "Refuse a folder that cannot be had, or in which something would be overwritten."
+    home = folder if folder.is_dir() else folder.parent
+    if not folder.is_dir() and os.path.lexists(folder): raise InputError(f'{folder} is a file or leads nowhere: wanted the name of a folder')
+    if not home.is_dir(): raise InputError(f'there is no folder {home} for {folder.name}: make it first')
+    there = next((name for name in names if os.path.lexists(folder / name)), None)
+    if there: raise InputError(f'{folder / there} is there already, and nothing is overwritten: give another folder, or open this one with `tree-privacy lab {folder}`')
+    if not os.access(home, os.W_OK | os.X_OK): raise InputError(f'{home} may not be written to: give another folder')
+
+# %% ../nbs/99_cli.ipynb #1e29aca7
+def copy_notebooks(folder):
+    "Copy the notebooks, all or none; returns how many there are."
+    folder, stored = Path(folder), stored_notebooks()
+    check_new(folder, [*stored, 'pyproject.toml'])
+    files = {name: path.read_bytes() for name, path in stored.items()} | {'pyproject.toml': PROJECT.format(tree_privacy.__version__).encode()}
+    part = folder if folder.is_dir() else folder.with_name(f'.{os.urandom(8).hex()}')
+    try:
+        write_all({part / name: data for name, data in files.items()}, 0o644)
+        if part != folder: os.rename(part, folder)
+    finally:
+        if part != folder: shutil.rmtree(part, ignore_errors=True)
+    return sum(name.endswith('.ipynb') for name in files)
+
+# %% ../nbs/99_cli.ipynb #12e05fe7
+def notebooks(
+    args,  # argparse.Namespace, the options of this command
+):
+    "Copy the notebooks that made the installed version into a folder, to read, run and change; all or none, and nothing is overwritten."
+    n = copy_notebooks(args.folder)
+    print(f'{n} notebooks of tree_privacy {tree_privacy.__version__} are in {printable(args.folder)}: open index.ipynb first, with `tree-privacy lab {printable(args.folder)}`')
+
+# %% ../nbs/99_cli.ipynb #de1ebb7e
+def lab(
+    args,  # argparse.Namespace, the options of this command
+) -> int:  # the exit status of JupyterLab
+    "Open JupyterLab on the notebooks, and copy them first where they are not there; Ctrl-C ends it. Cells that take long say so, and wait for `run_slow = True`."
+    if importlib.util.find_spec('jupyterlab') is None: raise InputError('JupyterLab is not installed here: `pip install jupyterlab` brings it, and `tree-privacy notebooks DIR` does without')
+    folder, ours = Path(args.folder), tree_privacy.__version__
+    if not (folder / 'index.ipynb').is_file(): say(f'{copy_notebooks(folder)} notebooks of tree_privacy {ours} were copied to {printable(args.folder)}')
+    elif version_in(folder) != ours: say(f'the notebooks in {printable(args.folder)} are of version {version_in(folder) or "unknown"}, and tree_privacy {ours} is installed: outputs may differ; another DIR gets those of this version')
+    given = [f'--ServerApp.port={args.port}'] * bool(args.port) + ['--no-browser'] * args.no_browser + ['--allow-root'] * args.allow_root
+    return ended([sys.executable, '-m', 'jupyterlab', f'--ServerApp.root_dir={folder.resolve()}', '--LabApp.default_url=/lab/tree/index.ipynb',
+                  '--ServerApp.answer_yes=True', *given])
+
+# %% ../nbs/99_cli.ipynb #1935a58b
+def ended(command):
+    "The exit status of a command that runs until it ends, or until somebody ends this one"
+    running, before = subprocess.Popen(command, process_group=0 if os.name == 'posix' else None), {}  # Ctrl-C reaches this process alone
+    def stop(*_): running.terminate()
+    for number in {getattr(signal, name, signal.SIGINT) for name in ('SIGINT', 'SIGTERM', 'SIGHUP')}:
+        if signal.getsignal(number) is signal.SIG_IGN or threading.current_thread() is not threading.main_thread(): continue  # `nohup`; a notebook
+        before[number] = signal.signal(number, stop)
+    try: code = running.wait()
+    finally:
+        for number, handler in before.items(): signal.signal(number, handler)
+    return code if code >= 0 else 128 - code
+
+# %% ../nbs/99_cli.ipynb #f754e4e8
 def common(parser, *names):
     "Options that several commands share."
     known = dict(
@@ -736,7 +837,7 @@ def positive(text):
     if not text.isdecimal() or not 0 < int(text) < 2 ** 60: raise argparse.ArgumentTypeError(f'{text!r} given: wanted a whole number from 1')
     return int(text)
 
-# %% ../nbs/99_cli.ipynb #cf5baebe
+# %% ../nbs/99_cli.ipynb #a7c4024b
 def encoder_options(parser, bits):
     parser.add_argument('--bits', type=positive, default=bits, help=f'bits of a code, a multiple of 8 (default {bits}): more are more accurate and larger')
     parser.add_argument('--backbone', default='efficientnet-lite0', metavar='NAME',
@@ -757,7 +858,7 @@ def command(commands, function, example, **more):
     return commands.add_parser(function.__name__, help=function.__doc__, description=function.__doc__,
                                epilog=f'example: tree-privacy {example}', allow_abbrev=False, **more)
 
-# %% ../nbs/99_cli.ipynb #e81ab602
+# %% ../nbs/99_cli.ipynb #5689c8c6
 def owner_commands(commands):
     p = command(commands, index, 'index Photos --index cloud --key mine.key')
     p.add_argument('photos_folder', metavar='PHOTOS', help='folder of photographs; subfolders count as categories')
@@ -783,7 +884,7 @@ def owner_commands(commands):
     common(p, 'key', 'passphrase')
     p.add_argument('--out', required=True, metavar='FILE', help='the new key file')
 
-# %% ../nbs/99_cli.ipynb #26307dd6
+# %% ../nbs/99_cli.ipynb #c15d3fb0
 def user_commands(commands):
     p = command(commands, search, 'search cat.jpg --index cloud --key mine.key --picture found.png')
     p.add_argument('photo', metavar='PHOTO', help='the photograph to ask about')
@@ -808,20 +909,35 @@ def user_commands(commands):
     p.add_argument('reply', metavar='REPLY', help='what `answer` wrote')
     common(p, 'key', 'json')
 
-# %% ../nbs/99_cli.ipynb #df5479c0
+# %% ../nbs/99_cli.ipynb #1d71bb67
 def other_commands(commands):
     p = command(commands, demo, 'demo')
     p.add_argument('--dataset', metavar='FOLDER', help='your own photographs instead of the digits')
     p.add_argument('--bits', type=positive, default=64, help='bits of a code (default 64)')
     p.add_argument('--picture', default='tree-privacy-demo.png', metavar='OUT.png', help='where to draw (default tree-privacy-demo.png)')
     common(p, 'json')
+    notebook_commands(commands)
     p = command(commands, inspect, 'inspect cloud')
     p.add_argument('index', metavar='DIR', help='folder of an index')
     p.add_argument('--key', metavar='FILE', help='also check that the owner signed it')
     p.add_argument('--verify', action='store_true', help='also compare the checksum of every file')
     common(p, 'json')
 
-# %% ../nbs/99_cli.ipynb #9f6bbc9c
+# %% ../nbs/99_cli.ipynb #8fdc08f4
+def port(text):
+    if not text.isdecimal() or not 0 < int(text) < 65536: raise argparse.ArgumentTypeError(f'{text!r} given: wanted a number from 1 to 65535')
+    return int(text)
+
+def notebook_commands(commands):
+    p = command(commands, notebooks, 'notebooks tutorial')
+    p.add_argument('folder', metavar='DIR', help='where to: a new folder, or one that has no files of these names. index.ipynb is the first to read')
+    p = command(commands, lab, 'lab tutorial')
+    p.add_argument('folder', metavar='DIR', nargs='?', default='tree-privacy-notebooks', help='the folder that `notebooks` made (default tree-privacy-notebooks)')
+    p.add_argument('--no-browser', action='store_true', help='only print the address')
+    p.add_argument('--port', type=port, metavar='N', help='port to listen on (default 8888, or the next that is free)')
+    p.add_argument('--allow-root', action='store_true', help='JupyterLab asks for this where it is started by root, for example in a container')
+
+# %% ../nbs/99_cli.ipynb #427e30e8
 def attack_command(commands):
     p = command(commands, attack, 'attack cloud --key mine.key')
     p.add_argument('index', metavar='DIR', help='folder of the encrypted index')
@@ -834,7 +950,7 @@ def attack_command(commands):
     p.add_argument('--only', metavar='NAMES', help=f'some attacks, with commas between, instead of all ({", ".join(ATTACKS)})')
     common(p, 'json')
 
-# %% ../nbs/99_cli.ipynb #73aa15cf
+# %% ../nbs/99_cli.ipynb #5cffec2a
 def experiment_commands(commands):
     p = command(commands, encode, 'encode Photos --out photos.codes')
     p.add_argument('photos_folder', metavar='PHOTOS', help='folder of photographs')
@@ -845,7 +961,7 @@ def experiment_commands(commands):
     common(p, 'json')
     evaluate_command(commands)
 
-# %% ../nbs/99_cli.ipynb #8f143721
+# %% ../nbs/99_cli.ipynb #0899b755
 def evaluate_command(commands):
     p = command(commands, evaluate, 'evaluate photos/train photos/test --nodes 1,3')
     p.add_argument('train', metavar='TRAIN', help='folder with one subfolder a category: the collection')
@@ -866,7 +982,7 @@ def evaluate_command(commands):
     p.add_argument('--fill', action='store_true', help='let walks go on until ten leaves are found, as `search` does')
     common(p, 'json')
 
-# %% ../nbs/99_cli.ipynb #8838552f
+# %% ../nbs/99_cli.ipynb #9d33fb87
 def parser() -> argparse.ArgumentParser:  # knows every command and option
     "The command line with all its sub-commands."
     p = argparse.ArgumentParser(prog='tree-privacy', allow_abbrev=False, description='Find similar photographs on a cloud that cannot look at them.',
@@ -881,7 +997,7 @@ def parser() -> argparse.ArgumentParser:  # knows every command and option
     user_commands(commands)
     return p
 
-# %% ../nbs/99_cli.ipynb #2c9905fa
+# %% ../nbs/99_cli.ipynb #08515ab3
 def main(
     argv=None,  # list of str, or None for those of the process
 ) -> int:  # exit code: 0, or 2 for bad input, 1 for a search that differs from the plain one or an error of ours, 130 when interrupted
@@ -903,7 +1019,7 @@ def main(
                    'please report it with what TREE_PRIVACY_DEBUG=1 shows') or 1
     return 0
 
-# %% ../nbs/99_cli.ipynb #db9b9a7f
+# %% ../nbs/99_cli.ipynb #cee81a6a
 def run():
     "What the installed command calls."
     for name in ('stdout', 'stderr'):  # closed by whoever called
@@ -915,10 +1031,10 @@ def run():
     sys.stderr.flush()
     os._exit(code)
 
-# %% ../nbs/99_cli.ipynb #fbbbd227
+# %% ../nbs/99_cli.ipynb #6dcc0887
 def one_line(error):
     "An error's text on one line, with the file that it is about."
     if isinstance(error, OSError) and error.strerror:
         name = f'{error.filename}: ' if error.filename else ''
-        return f'{name}{error.strerror}' + (': make room and try again' + ('; the index is as it was' if error.filename else '') if error.errno == 28 else '')
+        return f'{name}{error.strerror}' + (': make room and try again' + ('; what was there is as it was' if error.filename else '') if error.errno == 28 else '')
     return printable(' '.join(str(error).split()))

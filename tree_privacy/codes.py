@@ -253,7 +253,7 @@ def fit(self: HashLayer,
     keep(self, head)
     return self
 
-# %% ../nbs/10_codes.ipynb #fbd68f86
+# %% ../nbs/10_codes.ipynb #2b969eff
 BINARISERS = dict(itq=ITQ, pca=PCA, lsh=RandomProjection, hash=HashLayer)
 
 def fit_binariser(
@@ -272,7 +272,7 @@ def fit_binariser(
         kind = 'lsh'
     return BINARISERS[kind](bits, seed).fit(features, labels)
 
-# %% ../nbs/10_codes.ipynb #65f47238
+# %% ../nbs/10_codes.ipynb #d46c90d2
 class Encoder:
     "Photographs to packed codes: a backbone, then a binariser."
     def __init__(self,
@@ -299,7 +299,7 @@ class Encoder:
 
     def __repr__(self): return f'Encoder(bits={self.bits}, backbone={self.backbone!r}, binariser={self.binariser!r}, seed={self.seed})'
 
-# %% ../nbs/10_codes.ipynb #c536a3de
+# %% ../nbs/10_codes.ipynb #033d5bc5
 @patch
 def fit_transform(self: Encoder,
     images: Images,  # n pictures
@@ -322,7 +322,7 @@ def fit_transform(self: Encoder,
         codes[numbers], good[numbers] = self.binariser_.transform(found), True
     return codes[good], np.flatnonzero(good)
 
-# %% ../nbs/10_codes.ipynb #b3b6160d
+# %% ../nbs/10_codes.ipynb #3586ac2b
 def backbone_for(encoder, images, sample, labels):
     "The network of an encoder: trained on the sample where it is the small CNN, else as it comes"
     encoder.trained_ = encoder.backbone == 'small-cnn'
@@ -347,12 +347,12 @@ def well_labelled(encoder, found, numbers, labels):
     if not keep.all(): warnings.warn(f'{(~keep).sum()} pictures are left out of training: no other of their category is in the sample of {len(keep)}')
     return found[keep], encoder.bits, encoder.seed, encoder.binariser, table[keep][:, table.any(0)]
 
-# %% ../nbs/10_codes.ipynb #bb7cee0f
+# %% ../nbs/10_codes.ipynb #7bd9c921
 def check_learned(encoder):
     "Raise `InputError` for an encoder that has learned nothing yet"
     if not hasattr(encoder, 'binariser_'): raise InputError(f'{encoder} has not been fitted: call fit or fit_transform with pictures first')
 
-# %% ../nbs/10_codes.ipynb #d0ebcbb6
+# %% ../nbs/10_codes.ipynb #1c5644ba
 @patch
 def transform(self: Encoder,
     images: Images,  # n pictures
@@ -363,7 +363,7 @@ def transform(self: Encoder,
     numbers, codes = joined(images, ((some, self.binariser_.transform(found)) for some, found in self._stream(images, None, cache)))
     return codes, numbers
 
-# %% ../nbs/10_codes.ipynb #b50d4e9f
+# %% ../nbs/10_codes.ipynb #12cd3417
 @patch
 def fine_tune(self: Encoder,
     images: Images,  # n pictures
@@ -390,7 +390,7 @@ def fine_tune(self: Encoder,
     images.check()
     return self
 
-# %% ../nbs/10_codes.ipynb #ee2018af
+# %% ../nbs/10_codes.ipynb #6d422a50
 def whole_network(backbone, head):
     "A torch module from prepared pictures to a hash layer's outputs"
     from torch import nn
@@ -408,7 +408,7 @@ def jittered(backbone, some, mirror):
     x = torch.nn.functional.pad(x, (far,) * 4, mode='replicate')[..., dy:dy + backbone.size, dx:dx + backbone.size]
     return x.contiguous(memory_format=torch.channels_last)
 
-# %% ../nbs/10_codes.ipynb #be6e7f8e
+# %% ../nbs/10_codes.ipynb #d26011fe
 @patch
 def to_bytes(self: Encoder) -> bytes:  # safetensors: arrays, and JSON in the header
     "The fitted encoder as bytes."
@@ -421,10 +421,10 @@ def to_bytes(self: Encoder) -> bytes:  # safetensors: arrays, and JSON in the he
                  binariser=self.binariser, fitted=type(self.binariser_).__name__)
     return save({k: np.ascontiguousarray(v) for k, v in arrays.items()}, {'encoder': json.dumps(about)})
 
-# %% ../nbs/10_codes.ipynb #e729187c
+# %% ../nbs/10_codes.ipynb #05fa167a
 ENCODER_FORMAT = 2
 
-# %% ../nbs/10_codes.ipynb #80c4914e
+# %% ../nbs/10_codes.ipynb #dff9142d
 def load_encoder(
     data: bytes,  # what `Encoder.to_bytes` gave
 ) -> Encoder:  # fitted, ready to transform
@@ -443,7 +443,7 @@ def load_encoder(
     except (LookupError, AttributeError, ArithmeticError, ValueError, TypeError, RuntimeError, RecursionError, SafetensorError) as error:
         raise InputError(f'this is not an encoder ({error}): wanted the bytes that Encoder.to_bytes gives') from None
 
-# %% ../nbs/10_codes.ipynb #2316f6b5
+# %% ../nbs/10_codes.ipynb #5f14ea34
 def stored_binariser(name, encoder, arrays):
     "A fitted binariser from its arrays; raises `ValueError` where they do not fit"
     hidden = arrays['hidden_weight_'] if 'hidden_weight_' in arrays else None
@@ -463,7 +463,7 @@ def stored_backbone(encoder, arrays):
     backbone.module.load_state_dict({k[4:]: torch.from_numpy(v.copy()) for k, v in arrays.items() if k.startswith('net.')})
     return backbone
 
-# %% ../nbs/10_codes.ipynb #f078b93a
+# %% ../nbs/10_codes.ipynb #bdac0f46
 def codes_to_bytes(
     names: list,  # n str, names of the pictures
     codes: np.ndarray,  # (n, d // 8) uint8, packed codes

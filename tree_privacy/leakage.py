@@ -25,11 +25,11 @@ from .random_matrix import fresh, normal, random_matrix
 from .roles import ANSWERS, LOCKS, Cloud, Lock, Owner, RandomMatrix, User, hello, read_message
 from .tree import check_numbers, members, number, whole
 
-# %% ../nbs/60_leakage.ipynb #e81ce1b9
+# %% ../nbs/60_leakage.ipynb #aebf05d1
 class NothingToWorkOn(InputError):
     "What an attack needs is not among what the cloud has; says what is missing."
 
-# %% ../nbs/60_leakage.ipynb #f834ca4e
+# %% ../nbs/60_leakage.ipynb #cefb512f
 class Seen:
     "All that a cloud holds and was sent."
     def __init__(self,
@@ -53,7 +53,7 @@ class Seen:
 
     def __repr__(self): return f'Seen({self.lock}, {len(self.ids)} photographs, {len(self.trapdoors)} searches, {len(self.fetched)} fetches)'
 
-# %% ../nbs/60_leakage.ipynb #0945faaf
+# %% ../nbs/60_leakage.ipynb #da37f2da
 def see(
     cloud: Cloud,  # as it runs
     requests=(),  # messages, bytes, as users sent them
@@ -78,7 +78,7 @@ def evidence(self: RandomMatrix, cloud, searches):
     m, t = cloud.manifest, cloud.searcher.tree
     return dict(table=t['table'], leaves=m['leaves'], lock=m['form'], trapdoors=[x['trapdoor'] for x in searches], children=t['children'], members=t['start'], ids=t['ids'])
 
-# %% ../nbs/60_leakage.ipynb #24e2acb9
+# %% ../nbs/60_leakage.ipynb #47f8ac96
 def sent(user, cloud, asked, how='direct'):
     "Messages, bytes: a search for each of the (m, d // 8) codes, and a fetch of its results"
     requests = []
@@ -92,7 +92,7 @@ def sent(user, cloud, asked, how='direct'):
         if how != 'none': talk(user.fetch([r.id for r in found], how))
     return requests
 
-# %% ../nbs/60_leakage.ipynb #1a8425af
+# %% ../nbs/60_leakage.ipynb #d9068bd3
 class Known:
     "What the attacker knows beforehand."
     def __init__(self,
@@ -111,7 +111,7 @@ class Known:
         if len(self.leaf) < k: raise NothingToWorkOn(f'{k} known photographs are needed, and {len(self.leaf)} are known')
         return Known(self.leaf[:k], self.codes[:k], self.files, self.categories, self.same)
 
-# %% ../nbs/60_leakage.ipynb #710d8149
+# %% ../nbs/60_leakage.ipynb #5bf37b41
 class Truth:
     "What the attacks are after."
     def __init__(self,
@@ -125,14 +125,14 @@ class Truth:
         self.buckets = list(buckets)
         self.codes, self.queries, self.parent, self.files, self.sizes = codes, np.asarray(queries, float), parent, np.asarray(files), np.asarray(sizes)
 
-# %% ../nbs/60_leakage.ipynb #405b09fd
+# %% ../nbs/60_leakage.ipynb #b5efa26c
 def parents(children, leaves):
     "(nodes,) int: parents from (inner, width) children"
     out = np.full(leaves + len(children), -1)
     for i, row in enumerate(children, leaves): out[row[row >= 0]] = i
     return out
 
-# %% ../nbs/60_leakage.ipynb #6ec81fea
+# %% ../nbs/60_leakage.ipynb #59e83fa1
 def truth_of(
     opened,  # from Owner.open
     seen: Seen,  # the same index
@@ -143,7 +143,7 @@ def truth_of(
     codes = signs(opened.codes[np.searchsorted(opened.ids, seen.ids[seen.members[:-1]])]).astype(float)
     return Truth(codes, signs(np.asarray(queries, np.uint8)) if len(queries) else (), None if seen.children is None else parents(seen.children, seen.leaves), **known)
 
-# %% ../nbs/60_leakage.ipynb #f760ee59
+# %% ../nbs/60_leakage.ipynb #ebe2d198
 def watched(
     lock,  # a MatrixKey, or another object with these methods
     tree,  # a fitted MergeTree
@@ -156,7 +156,7 @@ def watched(
     trapdoors = [lock.encrypt_query(q)[0] for q in queries]
     return Seen(table, tree.n_leaves_, lock.bits, lock.form, trapdoors, **dict(dict(children=tree.children_, members=start, ids=order), **more))
 
-# %% ../nbs/60_leakage.ipynb #1f529ee0
+# %% ../nbs/60_leakage.ipynb #e69ac617
 def some_known(
     truth: Truth,  # of the index
     k: int,  # int, how many photographs are known
@@ -173,7 +173,7 @@ def some_known(
     leaf = np.concatenate([first, np.setdiff1d(order, first, assume_unique=True)]).astype(int)[:k]
     return Known(leaf, truth.codes[leaf], **more)
 
-# %% ../nbs/60_leakage.ipynb #e6024623
+# %% ../nbs/60_leakage.ipynb #05af6b8f
 def scores(
     seen: Seen,  # with searches
     everywhere: bool = False,  # bool, inner nodes too
@@ -183,14 +183,14 @@ def scores(
     if seen.trapdoors.shape[1] != seen.table.shape[1]: raise NothingToWorkOn('the cloud cannot compute scores from what it was sent')
     return (seen.table if everywhere else seen.table[:seen.leaves]) @ seen.trapdoors.T
 
-# %% ../nbs/60_leakage.ipynb #b78b04df
+# %% ../nbs/60_leakage.ipynb #c640d910
 def span(x, rank=None):
     "(n, c) float: columns with unit mean square that span those of (n, D) x, up to rounding, or the first `rank` of them"
     x = x / np.maximum(np.linalg.norm(x, axis=0), 1e-300)
     u, s, _ = np.linalg.svd(x, full_matrices=False)
     return u[:, :rank if rank else (s > 1e-5 * s[0]).sum()] * np.sqrt(len(x))
 
-# %% ../nbs/60_leakage.ipynb #0e378217
+# %% ../nbs/60_leakage.ipynb #17115980
 def queries_from_known(
     seen: Seen,  # with searches
     known: Known,  # d + 1 pairs or more
@@ -201,7 +201,7 @@ def queries_from_known(
     z = np.linalg.lstsq(rows, scores(seen)[known.leaf], rcond=None)[0][:-1].T
     return np.where(z > 0, 1., -1.), np.abs(z).mean(1)
 
-# %% ../nbs/60_leakage.ipynb #0e561968
+# %% ../nbs/60_leakage.ipynb #f3e4908c
 def codes_from_queries(
     seen: Seen,  # with searches
     queries: np.ndarray,  # (m, d) float, +1 and -1
@@ -213,7 +213,7 @@ def codes_from_queries(
     p = np.linalg.lstsq(queries, (scores(seen) / r + seen.bits / 2).T, rcond=None)[0].T
     return np.where(p > 0, 1., -1.)
 
-# %% ../nbs/60_leakage.ipynb #ace0e04b
+# %% ../nbs/60_leakage.ipynb #103bf9aa
 def known_plaintext(
     seen: Seen,  # with d independent searches
     known: Known,  # d + 1 pairs or more
@@ -221,7 +221,7 @@ def known_plaintext(
     "The code of every leaf."
     return codes_from_queries(seen, *queries_from_known(seen, known))
 
-# %% ../nbs/60_leakage.ipynb #fd0ae10f
+# %% ../nbs/60_leakage.ipynb #cea43f84
 def bits_right(
     guess: np.ndarray,  # (leaves, d) float, +1 and -1
     truth: Truth,  # of the index
@@ -233,7 +233,7 @@ def bits_right(
     usual = np.where(known.codes.mean(0) > 0, 1, -1) if len(known.codes) else np.ones(truth.codes.shape[1])
     return (guess == truth.codes)[others].mean(1), float((usual == truth.codes)[others].mean())
 
-# %% ../nbs/60_leakage.ipynb #3af05d72
+# %% ../nbs/60_leakage.ipynb #ff1c7572
 def known_ciphertexts(
     seen: Seen,  # searches are not needed
     known: Known,  # as many pairs as ciphertexts have dimensions
@@ -244,7 +244,7 @@ def known_ciphertexts(
     decode = np.linalg.lstsq(e[known.leaf], known.codes, rcond=None)[0]
     return np.where(e @ decode > 0, 1., -1.)
 
-# %% ../nbs/60_leakage.ipynb #8d830235
+# %% ../nbs/60_leakage.ipynb #a5e5ca59
 def score_grid(
     seen: Seen,  # with searches
 ) -> tuple:  # (m, leaves) int distances, -1 for searches whose scores lie on no grid, and (m,) float r, nan for those
@@ -261,7 +261,7 @@ def score_grid(
     if not good.any(): raise NothingToWorkOn('the scores lie on no grid')
     return np.where(good[:, None], h, -1).astype(int), np.where(good, r, np.nan)
 
-# %% ../nbs/60_leakage.ipynb #346d9a19
+# %% ../nbs/60_leakage.ipynb #90c37794
 def distances_right(
     guess: np.ndarray,  # (m, leaves) int
     truth: Truth,  # with the searches' codes
@@ -270,7 +270,7 @@ def distances_right(
     h = (truth.codes.shape[1] - truth.queries @ truth.codes.T) / 2
     return (guess == h).mean(1), float((h == truth.codes.shape[1] // 2).mean())
 
-# %% ../nbs/60_leakage.ipynb #a7d0be0e
+# %% ../nbs/60_leakage.ipynb #fb901053
 def fewer_pairs(
     seen: Seen,  # with d independent searches whose scores lie on a grid
     known: Known,  # about 0.6 d pairs
@@ -289,7 +289,7 @@ def fewer_pairs(
     few = Seen(seen.table, seen.leaves, seen.bits, trapdoors=seen.trapdoors[kept])
     return codes_from_queries(few, np.array(found), r[kept])
 
-# %% ../nbs/60_leakage.ipynb #b433f337
+# %% ../nbs/60_leakage.ipynb #f4f4b541
 def accepted(u, candidates, limit=1e-4):
     "(n, c) float, +1 and -1: those of the (n, any) candidates that lie in the span of u, each once, up to sign"
     u = np.linalg.qr(u)[0]
@@ -298,13 +298,13 @@ def accepted(u, candidates, limit=1e-4):
     b = b[:, np.abs(b.mean(0)) < 1]
     return b[:, ((u @ (u.T @ b) - b) ** 2).mean(0) < limit] if b.size else np.zeros((len(u), 0))
 
-# %% ../nbs/60_leakage.ipynb #ca01a6a6
+# %% ../nbs/60_leakage.ipynb #573c6d0e
 def linear(seen, everywhere=False):
     "(leaves or nodes, c) float: what is a linear function of the codes, in as few columns as can be"
     if seen.lock == 'split' and len(seen.trapdoors) > seen.bits: return scores(seen, everywhere)
     return seen.table if everywhere else seen.table[:seen.leaves]
 
-# %% ../nbs/60_leakage.ipynb #d63f3194
+# %% ../nbs/60_leakage.ipynb #804ea63a
 def independent_bits(
     seen: Seen,  # the table is enough
     seed: int = 0,  # int, where the search begins
@@ -323,7 +323,7 @@ def independent_bits(
     if not columns.shape[1]: raise NothingToWorkOn('no combination of the ciphertexts takes two values only')
     return columns
 
-# %% ../nbs/60_leakage.ipynb #6cff7b00
+# %% ../nbs/60_leakage.ipynb #77c4a0bd
 def columns_found(
     columns: np.ndarray,  # (leaves, c) float, +1 and -1
     truth: Truth,  # of the index
@@ -331,7 +331,7 @@ def columns_found(
     "Which columns of the codes were found."
     return (np.abs(columns.T @ truth.codes).max(0) == len(truth.codes)).astype(float), 0.
 
-# %% ../nbs/60_leakage.ipynb #ecd6bc17
+# %% ../nbs/60_leakage.ipynb #cde4a0e7
 def sign_iteration(
     seen: Seen,  # the table is enough
     seed: int = 0,  # int, where the walks begin
@@ -354,7 +354,7 @@ def sign_iteration(
     if not found.shape[1]: raise NothingToWorkOn('no corner of the cube was met in the span of the ciphertexts')
     return found
 
-# %% ../nbs/60_leakage.ipynb #29f40d20
+# %% ../nbs/60_leakage.ipynb #0be15726
 def placed(
     columns: np.ndarray,  # (leaves, c) float, +1 and -1, in any order and with any signs
     known: Known,  # a few pairs
@@ -367,7 +367,7 @@ def placed(
         out[:, j] = columns[:, i] * np.sign(agree[i, j])
     return out
 
-# %% ../nbs/60_leakage.ipynb #8b5de2be
+# %% ../nbs/60_leakage.ipynb #a8c22c86
 def fewest_known(
     columns: np.ndarray,  # (leaves, c) float, from an attack
     known: Known,  # more pairs than needed
@@ -377,7 +377,7 @@ def fewest_known(
         if placed(columns, known.first(k)).any(0).sum() == columns.shape[1]: return k
     raise NothingToWorkOn(f'{len(known.leaf)} known photographs do not place every column')
 
-# %% ../nbs/60_leakage.ipynb #564f4a5b
+# %% ../nbs/60_leakage.ipynb #33b66451
 def filled(
     guess: np.ndarray,  # (leaves, d) float, +1, -1, and 0 where nothing is known
     known: Known,  # some pairs
@@ -385,7 +385,7 @@ def filled(
     "The commonest bit of the known photographs where a column is missing."
     return np.where(guess == 0, np.where(known.codes.mean(0) > 0, 1., -1.), guess)
 
-# %% ../nbs/60_leakage.ipynb #42ae40ef
+# %% ../nbs/60_leakage.ipynb #08d2b76e
 def as_means(seen):
     "(nodes, c) float: ciphertexts changed so that parents are means of their children, with unit spread over the leaves; and (nodes,) float h"
     e, n, size = linear(seen, True), seen.leaves, np.diff(seen.members)
@@ -398,7 +398,7 @@ def as_means(seen):
     g = (np.average(x[:n], axis=0, weights=size) - x[-1]) / h[-1]
     return x + h[:, None] * g, h
 
-# %% ../nbs/60_leakage.ipynb #9b58a891
+# %% ../nbs/60_leakage.ipynb #0a0c18e9
 def children_of(x, i, near, size, limit=.2):
     "The nodes among `near` whose mean is x[i], or None"
     from scipy.optimize import nnls
@@ -408,7 +408,7 @@ def children_of(x, i, near, size, limit=.2):
         off = np.sqrt(((np.average(x[some], axis=0, weights=size[some]) - x[i]) ** 2).mean())
         if off * len(some) < limit: return some
 
-# %% ../nbs/60_leakage.ipynb #b86c15ea
+# %% ../nbs/60_leakage.ipynb #0a8daa94
 def tree_links(
     seen: Seen,  # links are not used
 ) -> np.ndarray:  # (nodes,) int, parents, -1 where none was found
@@ -427,7 +427,7 @@ def tree_links(
     if (parent < 0).all(): raise NothingToWorkOn('no node is the mean of others')
     return parent
 
-# %% ../nbs/60_leakage.ipynb #95de4f10
+# %% ../nbs/60_leakage.ipynb #578541b1
 def adopt(x, i, orders, size, parent):
     "Give node i its children, if they can be told; whether they could"
     for k in (8, 16, 24, 32, 48):
@@ -439,7 +439,7 @@ def adopt(x, i, orders, size, parent):
                 return True
     return False
 
-# %% ../nbs/60_leakage.ipynb #fe1bb4eb
+# %% ../nbs/60_leakage.ipynb #c47ecd45
 def links_right(
     guess: np.ndarray,  # (nodes,) int, parents
     truth: Truth,  # with parents
@@ -447,7 +447,7 @@ def links_right(
     "Share of nodes whose parent was found, the root apart."
     return (guess == truth.parent)[:-1].astype(float), 1 / (len(truth.parent) - len(truth.codes))
 
-# %% ../nbs/60_leakage.ipynb #40cb5684
+# %% ../nbs/60_leakage.ipynb #f2351da9
 def neighbours(
     seen: Seen,  # the table is enough
     k: int = 10,  # int
@@ -461,7 +461,7 @@ def neighbours(
     apart[np.arange(len(rows)), rows] = np.inf
     return rows, np.argsort(apart, axis=1)[:, :k]
 
-# %% ../nbs/60_leakage.ipynb #7e7097d9
+# %% ../nbs/60_leakage.ipynb #3299502e
 def neighbours_right(
     guess: tuple,  # (some,) leaves, and (some, k) leaves
     truth: Truth,  # of the index
@@ -473,7 +473,7 @@ def neighbours_right(
     edge = np.partition(h, near.shape[1] - 1, axis=1)[:, near.shape[1] - 1, None]
     return (np.take_along_axis(h, near, 1) <= edge).mean(1), float((h <= edge).sum() / (h.size - len(rows)))
 
-# %% ../nbs/60_leakage.ipynb #8801235e
+# %% ../nbs/60_leakage.ipynb #1344fefc
 def link_requests(
     seen: Seen,  # with searches
 ) -> np.ndarray:  # (m,) int: the earlier search for the same picture, or -1 for a new one
@@ -489,7 +489,7 @@ def link_requests(
     same = least < order[gap.argmax() + 1] if gap.max() > .5 else np.zeros(len(least), bool)
     return np.append(-1, np.where(same, best, -1))
 
-# %% ../nbs/60_leakage.ipynb #bba9fe7f
+# %% ../nbs/60_leakage.ipynb #b5ec51f7
 def requests_right(
     guess: np.ndarray,  # (m,) int
     truth: Truth,  # with the searches' codes
@@ -500,7 +500,7 @@ def requests_right(
     right = np.where(guess < 0, ~repeated, same[np.arange(len(guess)), guess])
     return right.astype(float), float((~repeated).mean())
 
-# %% ../nbs/60_leakage.ipynb #45b7d00c
+# %% ../nbs/60_leakage.ipynb #7084eafb
 def category_sizes(
     seen: Seen,  # with links
     known: Known,  # with the number of categories
@@ -521,7 +521,7 @@ def category_sizes(
         top = [j for j in top if j != i] + [int(j) for j in seen.children[i - seen.leaves] if j >= 0]
     return np.sort(size[top])[::-1].astype(int)
 
-# %% ../nbs/60_leakage.ipynb #91bcccf0
+# %% ../nbs/60_leakage.ipynb #2bfd94a0
 def sizes_right(
     guess: np.ndarray,  # (any,) int, falling
     truth: Truth,  # with the sizes of the categories
@@ -534,7 +534,7 @@ def sizes_right(
     stick = true.mean() * np.cumsum(1 / np.arange(c, 0, -1))[::-1]
     return fit(guess), float(max(fit(np.full(c, true.mean())).mean(), fit(stick).mean()))
 
-# %% ../nbs/60_leakage.ipynb #d20126cb
+# %% ../nbs/60_leakage.ipynb #4536fee2
 def match_lengths(
     seen: Seen,  # with lengths
     known: Known,  # with lengths of files
@@ -549,7 +549,7 @@ def match_lengths(
         out.append(ids[length == length[enough].min()].tolist() if enough.any() else [])
     return out
 
-# %% ../nbs/60_leakage.ipynb #8b7275a8
+# %% ../nbs/60_leakage.ipynb #7e4e9f24
 def files_right(
     guess: list,  # (f) lists of int
     truth: Truth,  # with the files' ids
@@ -558,7 +558,7 @@ def files_right(
     "Chance to pick the right photograph among those that may be the file."
     return np.array([(i in g) / max(1, len(g)) for i, g in zip(truth.files, guess)]), 1 / n
 
-# %% ../nbs/60_leakage.ipynb #ec2997f1
+# %% ../nbs/60_leakage.ipynb #61853fc9
 def fetched_together(
     seen: Seen,  # with fetches
     k: int = 10,  # int
@@ -573,7 +573,7 @@ def fetched_together(
     if not together: raise NothingToWorkOn('no two photographs were fetched together')
     return {i: sorted(row, key=lambda j: (-row[j], j))[:k] for i, row in together.items()}
 
-# %% ../nbs/60_leakage.ipynb #6a5c9928
+# %% ../nbs/60_leakage.ipynb #1a0015f9
 def graph_right(
     guess: dict,  # {id: list of ids}
     truth: Truth,  # of the index
@@ -591,7 +591,7 @@ def graph_right(
         chance.append((h <= edge).sum() / (len(h) - 1))
     return np.array(out), float(np.mean(chance))
 
-# %% ../nbs/60_leakage.ipynb #0168d829
+# %% ../nbs/60_leakage.ipynb #f42419fe
 class ScaleAndPerturb:
     "A weak lock for study: vectors of length one, scaled and moved (Fuchsbauer et al., SCN 2022). It does not hide bits."
     form = 'scale-and-perturb'
@@ -609,7 +609,7 @@ class ScaleAndPerturb:
         away *= fresh((len(points), 1)) ** (1 / self.bits) / np.linalg.norm(away, axis=1, keepdims=True)
         return self.scale * (points / np.sqrt(self.bits) + self.beta / 4 * away)
 
-# %% ../nbs/60_leakage.ipynb #afca9e0d
+# %% ../nbs/60_leakage.ipynb #550136b4
 def bits_by_sign(
     seen: Seen,  # under scale-and-perturb
 ) -> np.ndarray:  # (leaves, d) float, +1 and -1
@@ -617,7 +617,7 @@ def bits_by_sign(
     if seen.lock != 'scale-and-perturb': raise NothingToWorkOn('the coordinates of these ciphertexts are no bits')
     return np.where(seen.table[:seen.leaves] > 0, 1., -1.)
 
-# %% ../nbs/60_leakage.ipynb #5583aa49
+# %% ../nbs/60_leakage.ipynb #a629cac9
 def columns_placed(seen, known, seconds):
     "(leaves, d) codes by sign iteration and as few known photographs as suffice, or all there are; and those known"
     if not len(known.leaf): raise NothingToWorkOn('no photograph is known')
@@ -636,7 +636,7 @@ def on_pairs(attack, some):
     return run
 def bits_score(guess, truth, known, seen): return bits_right(guess[0], truth, guess[1])
 
-# %% ../nbs/60_leakage.ipynb #0cedff17
+# %% ../nbs/60_leakage.ipynb #aeb356bc
 ATTACKS = {  # name: what it needs, run(seen, known, seconds), score(guess, truth, known, seen)
     'known plaintext': ('d + 1 known photographs, d searches', on_pairs(known_plaintext, pairs(1, 1)), bits_score),
     'known ciphertexts': ('known photographs, one a dimension', on_pairs(known_ciphertexts, lambda s, k: k), bits_score),
@@ -655,7 +655,7 @@ ATTACKS = {  # name: what it needs, run(seen, known, seconds), score(guess, trut
     'signs of ciphertexts': ('nothing', lambda s, k, t: bits_by_sign(s), lambda g, truth, k, s: bits_right(g, truth, Known())),
 }
 
-# %% ../nbs/60_leakage.ipynb #3a38c578
+# %% ../nbs/60_leakage.ipynb #69cbab89
 def check_play(attacks, seconds):
     "The names of attacks, all for None; raises `InputError` unless these are attacks and a time."
     attacks = list(ATTACKS) if attacks is None else attacks
@@ -664,7 +664,7 @@ def check_play(attacks, seconds):
     if not number(seconds, 0, 1e9): raise InputError(f'seconds is {seconds!r}: wanted a number from 0 on')
     return attacks
 
-# %% ../nbs/60_leakage.ipynb #0c4a8972
+# %% ../nbs/60_leakage.ipynb #1063c215
 def play(
     seen: Seen,  # what the cloud has
     known: Known,  # what it knows beforehand
@@ -690,7 +690,7 @@ def play(
             rows.append(row | dict(recovered=None, guessing=None, low=None, high=None, seconds=round(time.perf_counter() - start, 3), why=str(why)))
     return rows
 
-# %% ../nbs/60_leakage.ipynb #5a0d0179
+# %% ../nbs/60_leakage.ipynb #3da5fbd5
 def table(
     rows: list,  # from `play`, of one or several locks
     times: bool = False,  # bool, with seconds
@@ -708,7 +708,7 @@ def table(
         lines.append(f'{name:24} {needs:36}' + ''.join(f'{cell(by.get((name, lock))):>{width}}' for lock in locks))
     return '\n'.join(lines)
 
-# %% ../nbs/60_leakage.ipynb #0274f399
+# %% ../nbs/60_leakage.ipynb #eb61e9b6
 def stage(
     folder,  # path of an index
     key,  # the OwnerKey, to make the searches and to know the truth
@@ -727,7 +727,7 @@ def stage(
     asked[len(asked) - len(asked) // 10:] = asked[:len(asked) // 10]
     return told(see(cloud, sent(user, cloud, asked, fetch)), opened, user, cloud, asked, known_pairs, seed)
 
-# %% ../nbs/60_leakage.ipynb #9ae29054
+# %% ../nbs/60_leakage.ipynb #653b7cf6
 def told(seen, opened, user, cloud, asked, known_pairs, seed):
     "What the attacker knows and the truth: forty files, the folders' sizes, and pairs of code and ciphertext"
     some, files = np.random.default_rng(seed).permutation(opened.ids)[:40], []

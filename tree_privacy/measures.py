@@ -68,7 +68,7 @@ def show_codes(
     fig.subplots_adjust(wspace=.12, hspace=.35)
     return fig
 
-# %% ../nbs/05_measures.ipynb #9f4e9499
+# %% ../nbs/05_measures.ipynb #f1a0c27a
 def exhaustive(
     codes: np.ndarray,  # (n, d // 8) uint8, packed codes
     query: np.ndarray,  # (d // 8,) uint8, a packed code
@@ -79,7 +79,7 @@ def exhaustive(
     ids = np.argsort(distance, kind='stable')[:k]
     return ids, distance[ids]
 
-# %% ../nbs/05_measures.ipynb #9de6e1c4
+# %% ../nbs/05_measures.ipynb #f7683558
 def radius(
     codes: np.ndarray,  # (n, d // 8) uint8, the collection
     queries: np.ndarray,  # (m, d // 8) uint8
@@ -102,13 +102,13 @@ def recall(
     found, (edge, nearer) = np.asarray(found)[:k], near
     return float(((found < edge).sum() + min((found == edge).sum(), k - nearer)) / k)
 
-# %% ../nbs/05_measures.ipynb #e7d316c7
+# %% ../nbs/05_measures.ipynb #4663a2c3
 def blocks(m, n):
     "Slices of m queries, so that a block's distances to n codes take some 16 MB"
     step = min(4096, max(1, 2 ** 22 // max(1, n)))
     return [slice(i, i + step) for i in range(0, m, step)]
 
-# %% ../nbs/05_measures.ipynb #de03c392
+# %% ../nbs/05_measures.ipynb #432ce7c7
 def membership(
     labels,  # n labels: each a str, or several in a tuple, list or set; or an (n, c) bool array, which is given back
     kinds=None,  # c str, which labels to look for, or None for all that occur
@@ -123,7 +123,7 @@ def membership(
     for i, s in enumerate(several): table[i, [column[x] for x in s if x in column]] = True
     return table, kinds
 
-# %% ../nbs/05_measures.ipynb #d96514e4
+# %% ../nbs/05_measures.ipynb #528aa541
 def tally(
     codes: np.ndarray,  # (n, d // 8) uint8, the collection
     labels,  # n labels, as `membership` takes them
@@ -146,7 +146,7 @@ def tally(
         out.append(np.bincount(key.ravel(), minlength=2 * bins * len(key)).reshape(-1, bins, 2))
     return np.concatenate(out)
 
-# %% ../nbs/05_measures.ipynb #fff6fc7f
+# %% ../nbs/05_measures.ipynb #1677457c
 def precision(
     tallied: np.ndarray,  # (m, d + 1, 2) int, from `tally`
     k: int = 1,  # int, how many results; 1 gives the accuracy
@@ -158,7 +158,7 @@ def precision(
     taken = (k - before).clip(0, there)  # of each distance, how many are among the first k
     return (taken * tallied[..., 1] / np.maximum(there, 1)).sum(-1) / k
 
-# %% ../nbs/05_measures.ipynb #89e1aa39
+# %% ../nbs/05_measures.ipynb #daac341e
 def average_precision(
     tallied: np.ndarray,  # (m, d + 1, 2) int, from `tally`
 ) -> np.ndarray:  # (m,) float, 0 ... 1; 0 where nothing is relevant
@@ -171,7 +171,7 @@ def average_precision(
     gained = r / np.maximum(t, 1) * ((nearer + 1) * h + slope * (t - (n + 1) * h))
     return gained.sum(-1) / np.maximum(r.sum(-1), 1)
 
-# %% ../nbs/05_measures.ipynb #f0b6371c
+# %% ../nbs/05_measures.ipynb #dc5c5974
 def average_precision_in_stored_order(
     codes: np.ndarray,  # (n, d // 8) uint8, the collection
     labels,  # n labels
@@ -188,7 +188,7 @@ def average_precision_in_stored_order(
         out.append(np.einsum('ij,ij->i', at, relevant) / np.maximum(relevant.sum(1), 1))
     return np.concatenate(out)
 
-# %% ../nbs/05_measures.ipynb #493e57b0
+# %% ../nbs/05_measures.ipynb #df83a516
 def neighbours_kept(
     codes: np.ndarray,  # (n, d // 8) uint8, the collection
     queries: np.ndarray,  # (m, d // 8) uint8
@@ -205,7 +205,7 @@ def neighbours_kept(
         out.append(((here < edge) + (here == edge) * (k - inside) / tied).mean(1))
     return np.concatenate(out)
 
-# %% ../nbs/05_measures.ipynb #83346ab1
+# %% ../nbs/05_measures.ipynb #69c5cf08
 def bootstrap(
     values,  # (draws, queries) float, one value a query, or (queries,), or a list of draws of different lengths
     seed: int = 0,  # int, the same seed gives the same redraws, so that differences can be paired

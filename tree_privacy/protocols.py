@@ -22,7 +22,7 @@ from .codes import Binariser
 from .data import InputError, folder
 from .measures import average_precision, average_precision_in_stored_order, bootstrap, precision, tally
 
-# %% ../nbs/17_protocols.ipynb #48c8f86e
+# %% ../nbs/17_protocols.ipynb #dc794668
 def draw(
     labels,  # n str
     each: int,  # int, how many of each label
@@ -37,7 +37,7 @@ def draw(
     drawn = np.concatenate([rng.permutation(np.flatnonzero(labels == k))[:each] for k in kinds])
     return np.sort(drawn), np.setdiff1d(np.arange(len(labels)), drawn)
 
-# %% ../nbs/17_protocols.ipynb #2bcc14ee
+# %% ../nbs/17_protocols.ipynb #67ac6b66
 def splits(
     labels,  # n str, of the training part
     asked_labels,  # m str, of the test part, whose pictures have the numbers n ... n + m - 1
@@ -58,7 +58,7 @@ def splits(
             'unseen': SimpleNamespace(learned=half, collection=other, asked=test),
             'new categories': SimpleNamespace(learned=train[~is_new[train]], collection=train[is_new[train]], asked=test[is_new[test]])}
 
-# %% ../nbs/17_protocols.ipynb #e40aad16
+# %% ../nbs/17_protocols.ipynb #3c362e2c
 def judge(
     binariser: Binariser,  # not fitted yet
     found: np.ndarray,  # (n, f) float32, features of all pictures
@@ -75,7 +75,7 @@ def judge(
     counts = tally(*about)
     return dict(accuracy=precision(counts), mAP=average_precision(counts), stored_order=average_precision_in_stored_order(*about), seconds=seconds)
 
-# %% ../nbs/17_protocols.ipynb #0122ab5c
+# %% ../nbs/17_protocols.ipynb #f5e20799
 def line(
     name: str,  # str, what was judged
     found: list,  # dicts from `judge`, one a seed
@@ -88,7 +88,7 @@ def line(
 
 HEADER = f'{"":34} accuracy             mAP, tie-aware       stored  fit, s'
 
-# %% ../nbs/17_protocols.ipynb #8881fefd
+# %% ../nbs/17_protocols.ipynb #2b4ab1e6
 def place(name, temporary):
     "The folder of a data set, unpacked into a temporary folder where it is an archive"
     home = Path(os.environ.get('TREE_PRIVACY_DATA', '../../shared/data'))

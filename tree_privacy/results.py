@@ -17,7 +17,7 @@ from .measures import bootstrap, signs
 from .retrieval import compare, experiment, fitters
 from .tree import MergeTree, check_codes, describe, split, whole
 
-# %% ../nbs/90_results.ipynb #ad765629
+# %% ../nbs/90_results.ipynb #14789c21
 def kmeans_tree(
     codes: np.ndarray,  # (n, d // 8) uint8, packed codes
     k: int = 8,  # int, children of a node, at most
@@ -41,14 +41,14 @@ def kmeans_tree(
     describe(tree, points, count)
     return tree
 
-# %% ../nbs/90_results.ipynb #ad721a22
+# %% ../nbs/90_results.ipynb #e49b9555
 CANDIDATES = {
     'original': [dict(threshold=t, step=s, branching=b) for t in (.9, .8, .7, .6, .5) for s in (.005, .02, .08) for b in (2, 4, 8)],
     'checked': [dict(threshold=t, low_threshold=round(t - g, 2), max_height_gap=h, branching=b)
                 for t in (.9, .8, .7, .6) for g in (.05, .2) for h in (0, 1, 3) for b in (2, 8)]}
 CANDIDATES['tagged'] = CANDIDATES['checked']
 
-# %% ../nbs/90_results.ipynb #f798a5e8
+# %% ../nbs/90_results.ipynb #6c5a955a
 def draws(
     coded,  # function of a seed -> (n, d // 8) uint8 codes of the collection and (m, d // 8) uint8 of the queries
     labels,  # n str, of the collection
@@ -75,7 +75,7 @@ def draws(
             there = np.flatnonzero(np.isin(asked_labels, some))
             yield c, seed, codes[here], labels[here], queries[there], asked_labels[there]
 
-# %% ../nbs/90_results.ipynb #3fef7313
+# %% ../nbs/90_results.ipynb #a50c38c0
 def tune(
     rule: str,  # str, 'original', 'checked' or 'tagged'
     some: list,  # draws, as from `draws`, of categories that are used for nothing else
@@ -91,12 +91,12 @@ def tune(
                           visits=float(np.mean([r['visits'].mean() / n for n, r in rows if r['nodes'] == nodes[0]]))))
     return sorted(tried, key=lambda t: -t['accuracy'])
 
-# %% ../nbs/90_results.ipynb #3296c36e
+# %% ../nbs/90_results.ipynb #a086d275
 def of(values, categories, name, nodes):
     if (categories, name, nodes) in values: return values[categories, name, nodes]
     raise InputError(f'{name!r} with {nodes} nodes was not measured on {categories} categories: wanted one of {", ".join(map(str, values))}')
 
-# %% ../nbs/90_results.ipynb #e994dd1b
+# %% ../nbs/90_results.ipynb #690c532a
 def difference(
     values: dict,  # {(categories, name, nodes): one dict a draw}, from `experiment`
     categories: int,  # int, the number of categories
@@ -121,7 +121,7 @@ def at_equal_visits(
         lost.append(values[categories, one, max(cheap, default=nodes[0])][i]['accuracy'] - v['accuracy'])
     return bootstrap(lost)
 
-# %% ../nbs/90_results.ipynb #efdfb800
+# %% ../nbs/90_results.ipynb #02d1bcb4
 def claims(
     result: dict,  # from `experiment`, with the ways 'original' and 'checked', others too, and the numbers of nodes 1 and 3
 ) -> str:  # a table, one line a number of categories

@@ -47,7 +47,7 @@ def walk(
     leaves, scores, visits, followed = best_leaves(children, n_leaves, table, request, int(min(k, 2 ** 60)), int(min(nodes, 2 ** 60)), tolerance, bool(fill))
     return SimpleNamespace(leaves=leaves, scores=scores, visits=visits, followed=followed)
 
-# %% ../nbs/40_retrieval.ipynb #d8e694e5
+# %% ../nbs/40_retrieval.ipynb #5b4df607
 @compiled
 def nearest_members(leaf, score, d, start, ids, k):
     "(at most k,) int: distance * 2 ** 48 + id of the nearest pictures in some leaves, in rising order"
@@ -71,7 +71,7 @@ def search_codes(children, n_leaves, table, queries, start, ids, k, nodes, fill,
         for j in range(len(key)): found[i, j], distance[i, j] = key[j] & ((1 << 48) - 1), key[j] >> 48
     return followed
 
-# %% ../nbs/40_retrieval.ipynb #bf3d75fd
+# %% ../nbs/40_retrieval.ipynb #eda54f91
 class PlainIndex:
     "A tree in the clear, ready to be searched."
     def __init__(self,
@@ -87,7 +87,7 @@ class PlainIndex:
         order, self.start = members(tree)
         self.ids = ids[order].astype(np.int64)  # leaf by leaf
 
-# %% ../nbs/40_retrieval.ipynb #182b620d
+# %% ../nbs/40_retrieval.ipynb #b68843b8
 @patch
 def search(self: PlainIndex,
     queries: np.ndarray,  # (d // 8,) uint8, a packed code, or (m, d // 8), many
@@ -110,7 +110,7 @@ def search(self: PlainIndex,
     with ThreadPoolExecutor(int(threads)) as pool: list(pool.map(work, [slice(i, i + 256) for i in range(0, len(q), 256)]))
     return SimpleNamespace(ids=found, distances=distance, visits=visits)
 
-# %% ../nbs/40_retrieval.ipynb #abfd5469
+# %% ../nbs/40_retrieval.ipynb #41733da0
 def measure(
     search,  # function of (m, d // 8) uint8 -> SimpleNamespace with ids and distances (m, k), -1 where there are fewer, and visits (m,)
     labels,  # n str, the collection's
@@ -125,7 +125,7 @@ def measure(
                 recall_10=np.array([recall(h[h >= 0], r, k) for h, r in zip(found.distances, near)]),
                 visits=found.visits.astype(float))
 
-# %% ../nbs/40_retrieval.ipynb #07d11381
+# %% ../nbs/40_retrieval.ipynb #49522ee4
 def exhaustive_search(codes, k=10):
     "A search function that compares with everything"
     def search(queries):
@@ -133,7 +133,7 @@ def exhaustive_search(codes, k=10):
         return SimpleNamespace(ids=ids, distances=distance, visits=np.full(len(queries), len(codes)))
     return search
 
-# %% ../nbs/40_retrieval.ipynb #64875e03
+# %% ../nbs/40_retrieval.ipynb #700c717e
 def fitters(
     rules=('original', 'checked', 'balanced'),  # names of rules
     **options,  # of MergeTree
@@ -142,7 +142,7 @@ def fitters(
     def one(rule): return lambda codes, labels: MergeTree(rule, **options).fit(codes, labels if rule == 'tagged' else None)
     return {rule: one(rule) for rule in rules}
 
-# %% ../nbs/40_retrieval.ipynb #4b64c76e
+# %% ../nbs/40_retrieval.ipynb #3072bccc
 def compare(
     codes: np.ndarray,  # (n, d // 8) uint8, the collection
     labels,  # n str
@@ -167,7 +167,7 @@ def compare(
                 **measure(lambda q: index.search(q, nodes=m, fill=fill), labels, queries, query_labels, near)))
     return rows
 
-# %% ../nbs/40_retrieval.ipynb #81d363bb
+# %% ../nbs/40_retrieval.ipynb #833da12c
 def experiment(
     draws,  # iterable of (categories, seed, codes, labels, queries, query_labels)
     fits: dict,  # {name: function of codes and labels that gives a fitted tree}

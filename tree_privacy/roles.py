@@ -1267,11 +1267,11 @@ def fetch_everything(user, ids, photos):
 
 FETCHES['thumbnails'] = fetch_everything
 
-# %% ../nbs/50_roles.ipynb #256f255a
+# %% ../nbs/50_roles.ipynb #c31e6950
 MOMENTS = 'setup', 'one query', 'many queries', 'a fetch'
 ALWAYS, NEVER, OWN, ASKED, REPEATED = 'all all all all', 'no no no no', 'no own own own', 'no all all all', 'no no all all'
 
-# %% ../nbs/50_roles.ipynb #9ca54e44
+# %% ../nbs/50_roles.ipynb #77c47cf4
 def scores_leak(form):
     "What of the random-matrix lock's leaks depends on its form: (what, cloud, user, both, why, attacks that show it)"
     blurred = form == 'noisy'
@@ -1283,7 +1283,7 @@ def scores_leak(form):
              'blurred in the scores; the codes of queries show it once they were read' if blurred else 'their scores differ by one factor', () if blurred else ('repeated requests',)),
             ('how many results are wanted', ASKED, OWN, ASKED, 'requests say so', ())]
 
-# %% ../nbs/50_roles.ipynb #4bcf2856
+# %% ../nbs/50_roles.ipynb #0e72660f
 @patch
 def leaks(self: RandomMatrix, fetch, form, rule):
     some, attack = 'part part part part', 'known ciphertexts' if form == 'noisy' else 'known plaintext'
@@ -1294,7 +1294,7 @@ def leaks(self: RandomMatrix, fetch, form, rule):
             ('which nodes a query visits', ASKED, OWN, ASKED, 'the cloud walks the tree itself', ()),
             ('the shape of the tree', ALWAYS, ALWAYS, ALWAYS, 'the cloud needs the links to walk', ())] + scores_leak(form)
 
-# %% ../nbs/50_roles.ipynb #ed5a2f53
+# %% ../nbs/50_roles.ipynb #9775dda9
 FETCHED = dict(direct=('no no no all', 'by their ids; those that are fetched together look alike', ('fetched together',)),
                decoys=('no no no part', 'one in ten is meant; asking twice for the same gives it away', ()),
                thumbnails=(NEVER, 'everything is fetched once and kept', ()), none=(NEVER, 'nothing is fetched', ()))
@@ -1311,7 +1311,7 @@ def always_leaks(photos, fetch, silent):
             ('what came and went with which version', ALWAYS, ALWAYS, ALWAYS, 'ids and packs count up', ()),
             ('when somebody searches', 'no part part all' if silent else ASKED, OWN, ASKED, 'the first time with each version, and when something is fetched' if silent else 'requests come in', ())]
 
-# %% ../nbs/50_roles.ipynb #707331f9
+# %% ../nbs/50_roles.ipynb #772cf499
 def leakage(
     lock: str = 'random-matrix',  # str, one of LOCKS
     photos: str = 'thumbs',  # str, 'thumbs', 'full' or 'none'
@@ -1325,7 +1325,7 @@ def leakage(
     return [dict(what=what, cloud=words(cloud), user=words(user), both=words(both), why=why, attacks=list(attacks))
             for what, cloud, user, both, why, attacks in the_lock.leaks(fetch, **lock_options(the_lock, options)) + always_leaks(photos, fetch, the_lock.silent)]
 
-# %% ../nbs/50_roles.ipynb #9eeef2c7
+# %% ../nbs/50_roles.ipynb #321d9cf1
 def leakage_text(
     rows: list,  # from `leakage`
 ) -> str:  # a table of two lines a row: words, and reasons under them

@@ -20,7 +20,7 @@ from numba import njit
 from .data import InputError, progress
 from .measures import pack, signs
 
-# %% ../nbs/20_tree.ipynb #381305f0
+# %% ../nbs/20_tree.ipynb #afbefc9d
 def similarity(
     p: np.ndarray,  # (m, d) float32, points with coordinates in -1 ... 1
     q: np.ndarray,  # (n, d) float32
@@ -29,7 +29,7 @@ def similarity(
     squares = (p ** 2).sum(1)[:, None] + (q ** 2).sum(1) - 2 * p @ q.T
     return 1 - squares / (4 * p.shape[1])
 
-# %% ../nbs/20_tree.ipynb #b340673d
+# %% ../nbs/20_tree.ipynb #25a0c604
 class Forest:
     "Nodes that have no parent yet, and who is nearest to whom."
     def __init__(self, points, sizes, scale, threshold, low_threshold, max_height_gap, step):
@@ -46,7 +46,7 @@ class Forest:
         self.scale, self.step, self.gap = scale, step, max_height_gap
         self.threshold, self.low = threshold, low_threshold
 
-# %% ../nbs/20_tree.ipynb #b72081ea
+# %% ../nbs/20_tree.ipynb #56face75
 @patch
 def compare(self: Forest, rows, live, both):
     "Find the nearest node in `live` for every node of `rows`; with `both`, tell those in `live` of a nearer one as well."
@@ -62,7 +62,7 @@ def compare(self: Forest, rows, live, both):
             self.near[live[nearer]], self.best[live[nearer]] = rows[row[nearer]], found[nearer]
             self.sure[live[nearer]] = True
 
-# %% ../nbs/20_tree.ipynb #3f5715cc
+# %% ../nbs/20_tree.ipynb #8758514b
 @patch
 def pairs_to_merge(self: Forest):
     "The pairs that merge in this round, as two arrays of nodes; empty where the thresholds must be relaxed."
@@ -87,7 +87,7 @@ def pairs_to_merge(self: Forest):
     if enough.any() and not mutual.any(): mutual = np.arange(len(a)) == np.where(enough, self.best[a], -np.inf).argmax()
     return a[mutual], b[mutual]
 
-# %% ../nbs/20_tree.ipynb #3ffca4c3
+# %% ../nbs/20_tree.ipynb #d1b54a54
 @patch
 def merge(self: Forest, a, b):
     "Give every pair a parent at the mean of the leaves below."
@@ -104,7 +104,7 @@ def merge(self: Forest, a, b):
     self.roots = np.concatenate([self.roots[~gone[self.roots]], c])
     self.sure[self.roots[gone[self.near[self.roots]]]] = False
 
-# %% ../nbs/20_tree.ipynb #91703cb7
+# %% ../nbs/20_tree.ipynb #ee39a05e
 def merge_all(points, sizes, scale, threshold, low_threshold, max_height_gap, step):
     "(n - 1, 2) int: the two children of node n, n + 1, ... in the order in which they were made"
     forest = Forest(points, sizes, scale, threshold, low_threshold, max_height_gap, step)
@@ -118,7 +118,7 @@ def merge_all(points, sizes, scale, threshold, low_threshold, max_height_gap, st
             bar.update(len(a))
     return np.concatenate(forest.pairs) if forest.pairs else np.zeros((0, 2), np.int64)
 
-# %% ../nbs/20_tree.ipynb #2c4aace3
+# %% ../nbs/20_tree.ipynb #7f700e62
 def widen(
     pairs: np.ndarray,  # (n - 1, 2) int, children of nodes n, n + 1, ...
     branching: int,  # int, 2, 4, 8 or 16: a binary tree of equal heights gets this many children a node, an uneven one more or fewer
@@ -138,7 +138,7 @@ def widen(
     for i, row in enumerate(rows): children[i, :len(row)] = row
     return children
 
-# %% ../nbs/20_tree.ipynb #f7aa70c2
+# %% ../nbs/20_tree.ipynb #1960b2d4
 def fans(n, shape):
     "Children a node on each level, from the root down, without the lowest: list of int; empty where the root holds all leaves"
     top, most, bucket = shape
@@ -149,7 +149,7 @@ def fans(n, shape):
     for left in range(between, 0, -1): out.append(max(2, round((lowest / np.prod(out)) ** (1 / left))))
     return out
 
-# %% ../nbs/20_tree.ipynb #d4d519b2
+# %% ../nbs/20_tree.ipynb #faf2195a
 def nearest_centre(points, centre): return points @ centre.T - (centre ** 2).sum(1) / 2
 
 def lloyd(points, centre, rounds=25):
@@ -169,7 +169,7 @@ def split(points, k, rng, starts=6):
     group = np.unique(nearest_centre(points, max(tries, key=lambda t: t[0])[1]).argmax(1), return_inverse=True)[1]
     return group if group.any() else np.arange(len(points)) % k  # points that cannot be told apart
 
-# %% ../nbs/20_tree.ipynb #f4eea54a
+# %% ../nbs/20_tree.ipynb #07e6b029
 def divide(points, fan, rng, bar):
     "Parents of the nodes of every level, from the leaves up: list of (nodes of the level,) int arrays"
     group, levels = np.zeros(len(points), np.int64), []
@@ -190,14 +190,14 @@ def divide(points, fan, rng, bar):
         parents.append(up)
     return parents
 
-# %% ../nbs/20_tree.ipynb #48ec0afb
+# %% ../nbs/20_tree.ipynb #370b1093
 def compiled(function):
     "numba, with the compiled code kept on disk where there is a place for it"
     options = dict(nogil=True, fastmath={'reassoc', 'contract', 'nsz'})  # a sum may be taken in any order
     try: return njit(cache=True, **options)(function)
     except RuntimeError: return njit(**options)(function)  # numba found no folder that it may write to
 
-# %% ../nbs/20_tree.ipynb #b90ad035
+# %% ../nbs/20_tree.ipynb #811a27c1
 @compiled
 def matched(found, near, before, parents, room):
     "(n,) int, a parent for every node: the stable matching, or the parent before for a node that is turned away everywhere"
@@ -218,7 +218,7 @@ def matched(found, near, before, parents, room):
                 break
     return out
 
-# %% ../nbs/20_tree.ipynb #020f0dcf
+# %% ../nbs/20_tree.ipynb #d7649650
 @compiled
 def inner(a, b):
     "The inner product of two points, in their precision"
@@ -226,7 +226,7 @@ def inner(a, b):
     for x in range(1, len(b)): s += a[x] * b[x]
     return s
 
-# %% ../nbs/20_tree.ipynb #bc7ceb23
+# %% ../nbs/20_tree.ipynb #c005a36f
 @compiled
 def take_best(node, score, count, wanted, tolerance):
     "Bring the best `wanted` of the first `count` nodes to the front, ties by number; returns how many there are."
@@ -248,7 +248,7 @@ def take_best(node, score, count, wanted, tolerance):
         score[i], score[best] = score[best], score[i]
     return wanted
 
-# %% ../nbs/20_tree.ipynb #0fa875bf
+# %% ../nbs/20_tree.ipynb #b3151764
 @compiled
 def roomy(a, wanted):
     "The array itself, or where it is shorter than wanted a longer copy"
@@ -257,7 +257,7 @@ def roomy(a, wanted):
     out[:len(a)] = a
     return out
 
-# %% ../nbs/20_tree.ipynb #7c083601
+# %% ../nbs/20_tree.ipynb #241fff5e
 @compiled
 def descend(children, n_leaves, table, request, k, nodes, tolerance, fill):
     "Walk down; returns leaves reached, their scores, the number of nodes scored, and the nodes followed."
@@ -284,7 +284,7 @@ def descend(children, n_leaves, table, request, k, nodes, tolerance, fill):
         node[old:count], score[old:count] = node[old + taken:count + taken].copy(), score[old + taken:count + taken].copy()
     return leaf[:found], leaf_score[:found], visits, followed[:walked if n_leaves < len(table) else 0]
 
-# %% ../nbs/20_tree.ipynb #3c8b64e9
+# %% ../nbs/20_tree.ipynb #76ee7922
 def with_half(points): return np.hstack([points, -(points ** 2).sum(1, keepdims=True) / 2])
 
 @compiled
@@ -304,7 +304,7 @@ def candidates(children, n_leaves, table, points, wanted, nodes=8):
     with ThreadPoolExecutor(os.cpu_count()) as pool: list(pool.map(work, range(0, len(points), 4096)))
     return found, near
 
-# %% ../nbs/20_tree.ipynb #59b39266
+# %% ../nbs/20_tree.ipynb #36ff4969
 def level_means(points, sizes, parents):
     "Means of the leaves below, level by level: list of (nodes of the level, d) float32 arrays, the leaves first"
     out = [points]
@@ -330,7 +330,7 @@ def child_table(parent, n_leaves):
     out[parent[order] - n_leaves, place] = order
     return out
 
-# %% ../nbs/20_tree.ipynb #9767fb69
+# %% ../nbs/20_tree.ipynb #da7419f3
 def choose_again(points, sizes, parents, level, wanted=16, slack=1.3):
     "Every node of a level chooses its parent anew; a parent that nobody chose is gone"
     means, up = level_means(points, sizes, parents), parents[level]
@@ -342,7 +342,7 @@ def choose_again(points, sizes, parents, level, wanted=16, slack=1.3):
         kept, parents[i] = np.unique(parents[i], return_inverse=True)
         if i + 1 < len(parents): parents[i + 1] = parents[i + 1][kept]
 
-# %% ../nbs/20_tree.ipynb #4124f372
+# %% ../nbs/20_tree.ipynb #ad5300f9
 def side_by_side(parents):
     "Parents of the nodes of every level under new numbers, siblings one after the other, and (n,) int the new number of every leaf"
     number, out = np.zeros(1, np.int64), []
@@ -364,10 +364,10 @@ def balanced(points, sizes, shape, seed, sweeps=2):
                 bar.update(len(points))
     return side_by_side(parents)
 
-# %% ../nbs/20_tree.ipynb #831744dc
+# %% ../nbs/20_tree.ipynb #4767fc0e
 RULES = 'original', 'checked', 'tagged', 'balanced'
 
-# %% ../nbs/20_tree.ipynb #9560c8da
+# %% ../nbs/20_tree.ipynb #b5956d9b
 class MergeTree:
     "A tree of codes, by one of four rules."
     def __init__(self,
@@ -391,7 +391,7 @@ class MergeTree:
         fitted = f'{self.n_leaves_} leaves, height {self.height_[-1]}' if hasattr(self, 'height_') else 'not fitted'
         return f'MergeTree({self.rule!r}, {fitted})'
 
-# %% ../nbs/20_tree.ipynb #ad954cae
+# %% ../nbs/20_tree.ipynb #b79340f7
 def all_or_nothing(method):
     "A method that changes its object wholly or not at all"
     @functools.wraps(method)
@@ -402,7 +402,7 @@ def all_or_nothing(method):
         return self
     return changed
 
-# %% ../nbs/20_tree.ipynb #411d1172
+# %% ../nbs/20_tree.ipynb #97b6e82a
 def number(v, low, high): return isinstance(v, (int, float, np.integer, np.floating)) and not isinstance(v, bool) and low <= v <= high
 def whole(v, low, high): return isinstance(v, (int, np.integer)) and number(v, low, high)
 
@@ -426,7 +426,7 @@ def check_options(tree):
     if not number(tree.spread, 0, 1) or not number(tree.tag_weight, 0, 1): raise InputError(f'spread is {tree.spread} and tag_weight {tree.tag_weight}: wanted 0 to 1')
     if not whole(tree.seed, 0, 2 ** 63): raise InputError(f'seed is {tree.seed!r}: wanted a whole number from 0 on')
 
-# %% ../nbs/20_tree.ipynb #da8b951f
+# %% ../nbs/20_tree.ipynb #50589f38
 def as_array(values):
     "An array of what came, or of objects where that is ragged"
     try: return np.asarray(values)
@@ -453,7 +453,7 @@ def check_tags(tree, codes, tags):
     strange = next((t for t in tags if not (t is None or isinstance(t, str))), None)
     if strange is not None: raise InputError(f'a tag is {strange!r}: wanted a word, or None where there is none')
 
-# %% ../nbs/20_tree.ipynb #27b95502
+# %% ../nbs/20_tree.ipynb #298b48f4
 def copies(codes, sizes):
     "(n,) int, how many pictures each code stands for"
     return np.ones(len(codes), np.int64) if sizes is None else np.array(sizes, np.int64)
@@ -465,7 +465,7 @@ def tag_columns(tags, leaf, count, scale, weight):
     np.add.at(columns, (leaf[some], [kinds[t] for t in np.asarray(tags, object)[some]]), count[some])
     return (columns / np.bincount(leaf, count)[:, None] * np.sqrt(scale * weight / 2)).astype(np.float32)
 
-# %% ../nbs/20_tree.ipynb #fc7f34d0
+# %% ../nbs/20_tree.ipynb #49d715af
 @patch
 @all_or_nothing
 def fit(self: MergeTree,
@@ -492,7 +492,7 @@ def fit(self: MergeTree,
         self.children_ = widen(merge_all(steered, count, scale, self.threshold, *check, self.step), self.branching)
     describe(self, points, count)
 
-# %% ../nbs/20_tree.ipynb #d3bc5b7e
+# %% ../nbs/20_tree.ipynb #75eac866
 def describe(tree, points, count):
     "Set parent_, feature_, size_ and height_ from children_ and the leaves."
     n, inner = len(points), len(tree.children_)
@@ -507,7 +507,7 @@ def describe(tree, points, count):
         tree.height_[i] = tree.height_[row].max() + 1
     tree.feature_ = (total / tree.size_[:, None]).astype(np.float32)
 
-# %% ../nbs/20_tree.ipynb #5f852250
+# %% ../nbs/20_tree.ipynb #9e408bd9
 @patch
 def text(self: MergeTree,
     labels=None,  # n str or None, one a code: the commonest below a node is named, with its share
@@ -526,7 +526,7 @@ def text(self: MergeTree,
             waiting += [(c, level + 1) for c in self.children_[node - self.n_leaves_][::-1] if c >= 0]
     return '\n'.join(lines)
 
-# %% ../nbs/20_tree.ipynb #50f621fd
+# %% ../nbs/20_tree.ipynb #508a22a1
 def upward(tree):
     "Inner nodes with their children, lower nodes first"
     for i in np.argsort(tree.height_[tree.n_leaves_:], kind='stable'):
@@ -538,7 +538,7 @@ def members(tree):
     order = np.argsort(tree.leaf_, kind='stable')
     return order, np.searchsorted(tree.leaf_[order], np.arange(tree.n_leaves_ + 1))
 
-# %% ../nbs/20_tree.ipynb #b4852f12
+# %% ../nbs/20_tree.ipynb #20b46b10
 def purity(
     tree: MergeTree,  # fitted
     labels,  # n str, one a code
@@ -553,7 +553,7 @@ def purity(
     for i, row in upward(tree): count[i] = count[row].sum(0)
     return kinds[count.argmax(1)], count.max(1) / count.sum(1)
 
-# %% ../nbs/20_tree.ipynb #817b13b2
+# %% ../nbs/20_tree.ipynb #1b44848f
 def layout(tree):
     "(nodes,) float: horizontal places, leaves in the order of a depth-first walk, parents above the middle of their children"
     check_fitted(tree)
@@ -566,7 +566,7 @@ def layout(tree):
     for i, row in upward(tree): x[i] = (x[row].min() + x[row].max()) / 2
     return x
 
-# %% ../nbs/20_tree.ipynb #eb3abbb2
+# %% ../nbs/20_tree.ipynb #f3851bd5
 def links(tree, x):
     "(nodes - 1,) int, every node but the root, and (nodes - 1, 17, 2) float, its line straight up to the height of its parent, and from there across to it"
     child = np.flatnonzero(tree.parent_ >= 0)
@@ -580,7 +580,7 @@ def polar(xy, n, height):
     angle, radius = 2 * np.pi * xy[..., 0] / n, 1 - xy[..., 1] / max(1, height)
     return np.stack([radius * np.sin(angle), radius * np.cos(angle)], -1)
 
-# %% ../nbs/20_tree.ipynb #3af65917
+# %% ../nbs/20_tree.ipynb #79592183
 @patch
 def plot(self: MergeTree,
     labels=None,  # n str or None, one a picture: links get the colour of the commonest label below, the paler, the more mixed it is
@@ -605,7 +605,7 @@ def plot(self: MergeTree,
     ax.set_title(f'{self.rule}: {n} leaves, height {height}')
     return ax
 
-# %% ../nbs/20_tree.ipynb #434b09df
+# %% ../nbs/20_tree.ipynb #7b75096e
 def colours(ax, names, share):
     "(nodes, 4) float: red, green, blue of the label below, and a strength; with a legend where there are at most twenty labels"
     import matplotlib.pyplot as plt
@@ -617,7 +617,7 @@ def colours(ax, names, share):
         ax.legend([ax.plot([], [], color=colour)[0] for colour in palette[:len(kinds)]], shown, fontsize=7, loc='center left', bbox_to_anchor=(1, .5), frameon=False, handlelength=1)
     return np.c_[palette[number], .3 + .7 * share ** 2]
 
-# %% ../nbs/20_tree.ipynb #c62340b6
+# %% ../nbs/20_tree.ipynb #f474e800
 @patch
 def summary(self: MergeTree,
     labels=None,  # n str or None: adds purities
@@ -635,7 +635,7 @@ def summary(self: MergeTree,
                          for h in range(1, min(7, out['height'] + 1))}
     return out
 
-# %% ../nbs/20_tree.ipynb #bc691b1c
+# %% ../nbs/20_tree.ipynb #1f652b96
 def regrow(tree, parent, leaves, points):
     "Make the tree anew from (nodes,) parents, -1 for the root, and the numbers of the leaves; nodes without leaves are gone"
     height, level, h = np.full(len(parent), -1), leaves, 0
@@ -650,7 +650,7 @@ def regrow(tree, parent, leaves, points):
     tree.n_leaves_, tree.children_ = len(leaves), child_table(number[parent[order]], len(leaves))
     describe(tree, points, np.bincount(tree.leaf_, tree.count_).astype(np.int64))
 
-# %% ../nbs/20_tree.ipynb #65089ea0
+# %% ../nbs/20_tree.ipynb #a6c93d67
 def crowded(tree):
     "(…,) int, the lowest of the nodes that have more than twice as many children as they should, and (…,) how many they should have"
     top, most, bucket = tree.shape
@@ -675,7 +675,7 @@ def relieve(tree):
             new += [root] * (group.max() + 1) if node == root else [parent[node]] * group.max()
         regrow(tree, np.concatenate([parent, np.array(new, np.int64)]), np.arange(tree.n_leaves_), tree.feature_[:tree.n_leaves_])
 
-# %% ../nbs/20_tree.ipynb #ebf9a81b
+# %% ../nbs/20_tree.ipynb #4be038b0
 def codes_of(tree):
     "(n_leaves, d // 8) uint8, the packed codes of the leaves"
     check_fitted(tree)
@@ -690,7 +690,7 @@ def numbered(here, codes):
     number[new] = len(here) + np.arange(len(new))
     return number[place[len(here):]], both[new]
 
-# %% ../nbs/20_tree.ipynb #59f89794
+# %% ../nbs/20_tree.ipynb #84de8d60
 @patch
 @all_or_nothing
 def insert(self: MergeTree,
@@ -712,7 +712,7 @@ def insert(self: MergeTree,
     regrow(self, np.concatenate([parent, home]), leaves, np.concatenate([self.feature_[:n], points]))
     relieve(self)
 
-# %% ../nbs/20_tree.ipynb #4d437695
+# %% ../nbs/20_tree.ipynb #b08bd678
 @patch
 @all_or_nothing
 def remove(self: MergeTree,
@@ -729,7 +729,7 @@ def remove(self: MergeTree,
     self.count_ = np.delete(self.count_, ids)
     regrow(self, self.parent_, leaves, self.feature_[leaves])
 
-# %% ../nbs/20_tree.ipynb #d0c19cb7
+# %% ../nbs/20_tree.ipynb #68f544ee
 @patch
 @all_or_nothing
 def refresh(self: MergeTree) -> MergeTree:  # self
@@ -748,10 +748,10 @@ def refresh(self: MergeTree) -> MergeTree:  # self
     self.leaf_, order = number[self.leaf_], np.argsort(number)
     regrow(self, flat(parents), np.arange(self.n_leaves_), points[order])
 
-# %% ../nbs/20_tree.ipynb #4c469712
+# %% ../nbs/20_tree.ipynb #dc63e082
 GRID = 64
 
-# %% ../nbs/20_tree.ipynb #5e440817
+# %% ../nbs/20_tree.ipynb #60dd2693
 @patch
 def vectors(self: MergeTree) -> np.ndarray:  # (nodes, d + 1) float64, multiples of 1 / 64
     "What a search compares with (q, 1): every node's point, and minus half of its squared length and its share of the variance."
@@ -762,7 +762,7 @@ def vectors(self: MergeTree) -> np.ndarray:  # (nodes, d + 1) float64, multiples
     half = np.round((square + self.spread * (d - square)) / 2 * GRID) / GRID
     return np.hstack([point, -half])
 
-# %% ../nbs/20_tree.ipynb #eb2d6702
+# %% ../nbs/20_tree.ipynb #e018bb37
 @patch
 def score(self: MergeTree,
     queries: np.ndarray,  # (m, d // 8) uint8, packed codes
@@ -777,7 +777,7 @@ def score(self: MergeTree,
     near = candidates(tree.children_, tree.n_leaves_, tree.vectors().astype(np.float32), signs(queries), 1, int(min(nodes, 2 ** 60)))[1][:, 0]
     return float((1 - (bits / 4 - near / 2) / bits).mean())  # a leaf's score is d / 2 - 2 H
 
-# %% ../nbs/20_tree.ipynb #057cd119
+# %% ../nbs/20_tree.ipynb #1e9405a2
 @patch
 def renumbered(self: MergeTree,
     order: np.ndarray,  # (nodes,) int: the new node i is the old node order[i]; leaves first, the root last
