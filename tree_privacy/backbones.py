@@ -105,7 +105,7 @@ def train_small_cnn(
     "Train the small CNN to name the labels, and keep what comes before the naming."
     import torch
     kinds, target = np.unique(labels, return_inverse=True)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), one_thread():  # with several, sums are rounded otherwise
         torch.manual_seed(seed)
         net = small_cnn(len(kinds)).to(memory_format=torch.channels_last)
         x, y = grey(torch.from_numpy(pixels)).contiguous(memory_format=torch.channels_last), torch.from_numpy(target)

@@ -271,5 +271,5 @@ def slow(needs, cell):
 def load_ipython_extension(
     shell,  # IPython's InteractiveShell
 ) -> None:
-    "What `%load_ext tree_privacy.data` calls: a cell that begins with `%%slow TIME, DATA` waits for `run_slow = True`."
+    "What `%load_ext tree_privacy.data` calls: a cell that begins with `%%slow TIME, with DATA` waits for `run_slow = True`."
     shell.register_magic_function(slow, 'cell')

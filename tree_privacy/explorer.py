@@ -357,7 +357,7 @@ def strip(desk, numbers, captions): return ''.join(figure(desk.images.opener(i, 
 def your_side(desk, asked, picture):
     "What the user sees, as HTML"
     captions = [f'{r.name or desk.images.names[i]}: {r.distance} bits' if desk.images.labels is None else f'{desk.images.labels[i]}: {r.distance} bits' for r, i in zip(asked.results, asked.numbers)]
-    return card('<h4 style="margin:2px">You see</h4>', figure(picture, 'your question', 64), '<br>', strip(desk, asked.numbers, captions), f'<p>{len(asked.results)} results in {asked.ms:.0f} ms, all of it.</p>')
+    return card('<h4 style="margin:2px">You see</h4>', figure(picture, 'your question', 64), '<br>', strip(desk, asked.numbers, captions), f'<p>{len(asked.results)} results; asking, answering and reading took {asked.ms:.0f} ms.</p>')
 
 def cloud_side(desk, asked):
     "What the cloud sees, as HTML"
@@ -399,11 +399,11 @@ def desk_controls(others):
     "{name: control} for asking"
     return dict(
         photo=control('IntSlider', 'photograph', 'which of your other pictures to ask about', value=0, min=0, max=len(others) - 1),
-        upload=widgets.FileUpload(description='or upload one', accept='image/*', multiple=False, tooltip='a picture of your own'),
+        upload=widgets.FileUpload(description='or upload one', accept='image/*', multiple=False, tooltip='a picture of your own', layout=dict(width='14em')),
         lock=control('Dropdown', 'lock', 'what the cloud holds and is asked', options=list(LOCKS), value='random-matrix'),
         how=control('Dropdown', 'fetch the results', 'how the names of results are fetched', options=['none', *FETCHES], value='none'),
         nodes=control('IntSlider', 'nodes', 'how many nodes or buckets are followed', value=3, min=1, max=12),
-        attack=widgets.ToggleButton(description='play the attack', tooltip='what the cloud can work out from this question'))
+        attack=widgets.ToggleButton(description='play the attack', tooltip='what the cloud can work out from this question', layout=dict(width='14em')))
 
 # %% ../nbs/80_explorer.ipynb #9920b0ec
 def retrieval_explorer(

@@ -65,7 +65,7 @@ def show_codes(
     for line, (title, v) in zip(axes, values.items()):
         line[0].set_title(title, fontsize=8, loc='left')
         for ax, point in zip(line, v): ax.imshow(point.reshape(8, 8), cmap='gray', vmin=v.min(), vmax=v.max())
-    fig.subplots_adjust(wspace=.12, hspace=.35)
+    fig.subplots_adjust(wspace=.12, hspace=.6)
     return fig
 
 # %% ../nbs/05_measures.ipynb #f1a0c27a
