@@ -304,7 +304,7 @@ def test_a_real_index(tmp_path, form):
     images = Images([f'{"ab"[i % 2]}/{n}' for i, n in enumerate(pictures.names)], None, pictures.opener, pictures.reader)
     key = OwnerKey.generate()
     some = clustered(400, 32)
-    Owner(key).create(tmp_path/'index', images, some, b'encoder', photos='full', form=form)
+    Owner(key).create(tmp_path/'index', images, some, b'encoder', lock='random-matrix', photos='full', form=form)
     seen, told, true = stage(tmp_path/'index', key, known_pairs=40, queries=60)
     cloud, opened = Cloud(tmp_path/'index'), Owner(key).open(tmp_path/'index')
     assert (seen.table == cloud.searcher.tree['table']).all() and seen.lengths.keys() == set(cloud.ids.tolist()) and len(seen.trapdoors) == len(seen.fetched) == 60

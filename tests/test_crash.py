@@ -36,7 +36,7 @@ def collection(first, last):
 
 
 def create(folder, key):
-    Owner(key).create(folder, *collection(100, 130), bytes(5000), photos='full')
+    Owner(key).create(folder, *collection(100, 130), bytes(5000), lock='random-matrix', photos='full')
 
 
 def add(folder, key):
@@ -84,7 +84,7 @@ def whole(folder, key):
     for name, about in manifest['files'].items(): assert sha256(folder / manifest['generation'] / name) == about['sha256']
     opened, cloud = Owner(key).open(folder), Cloud(folder)
     user = User(key, cloud.answer(hello()))
-    fetch = user.fetch(opened.ids)
+    fetch = user.fetch(opened.ids, 'direct')
     fetch.receive(cloud.answer(fetch.request))
     assert {name: data for _, name, data in fetch.result} == {name: content(name) for name in opened.names}
     search = user.query(opened.codes[0], 3)
@@ -235,7 +235,7 @@ def test_full_disk_leaves_an_empty_folder_alone(tmp_path, monkeypatch):
 def test_two_adds_lose_nothing(photos, tmp_path):
     "Where a second writer got in between reading and writing, the first is refused or nothing is lost."
     folder, key, real = tmp_path / 'index', OwnerKey.generate(), roles.new_generation
-    Owner(key).create(folder, *collection(0, 10), bytes(5000), photos=photos)
+    Owner(key).create(folder, *collection(0, 10), bytes(5000), lock='random-matrix', photos=photos)
     def late(*args, **more):
         roles.new_generation = real
         Owner(key).add(folder, *collection(10, 12))
@@ -272,9 +272,9 @@ def test_photographs_that_change_while_they_are_sealed(change, photos, tmp_path)
     "An index of a folder that is not what it was is not written: the old one stays, or there is none; also where it is added to."
     key, index, new = OwnerKey.generate(), tmp_path / 'index', tmp_path / 'new'
     codes = lambda n: np.random.default_rng(0).integers(0, 256, (n, BITS // 8), dtype=np.uint8)
-    Owner(key).create(index, folder(album(tmp_path / 'old', 5)), codes(5), b'encoder', photos=photos)
-    for what, work in dict(replace=lambda images: Owner(key).create(index, images, codes(9), b'new', photos=photos),
-                           create=lambda images: Owner(key).create(new, images, codes(9), b'new', photos=photos),
+    Owner(key).create(index, folder(album(tmp_path / 'old', 5)), codes(5), b'encoder', lock='random-matrix', photos=photos)
+    for what, work in dict(replace=lambda images: Owner(key).create(index, images, codes(9), b'new', lock='random-matrix', photos=photos),
+                           create=lambda images: Owner(key).create(new, images, codes(9), b'new', lock='random-matrix', photos=photos),
                            add=lambda images: Owner(key).add(index, images, codes(9))).items():
         album(tmp_path / what, 9, 'xyz')
         before, images = snapshot(index), folder(tmp_path / what)

@@ -478,9 +478,9 @@ def test_a_forged_reply_ends_the_use_of_a_key(kind, worlds):
     talk(user.query(code), w.cloud)
     with pytest.raises(roles.Forged): session.receive(again(reply, **{name: np.zeros_like(read_message(reply, 'found').arrays[name])}))
     if kind in HIDING:
-        for ask in (lambda: user.query(code), lambda: user.fetch(i), lambda: user.fetch(i, 'private')):
+        for ask in (lambda: user.query(code), lambda: user.fetch(i, 'direct'), lambda: user.fetch(i, 'private')):
             with pytest.raises(InputError, match='forged'): ask()
-    else: assert talk(user.query(code), w.cloud) and talk(user.fetch(i), w.cloud)
+    else: assert talk(user.query(code), w.cloud) and talk(user.fetch(i, 'direct'), w.cloud)
 
 
 @pytest.mark.parametrize('kind', MATRIX)
@@ -621,7 +621,7 @@ def test_files_that_are_none(worlds):
 def test_misshapen_fetches(kind, worlds):
     "Photographs by ids that are none, and by private requests that are none."
     w = worlds(kind)
-    request = w.user.fetch(w.cloud.ids[:2].tolist()).request
+    request = w.user.fetch(w.cloud.ids[:2].tolist(), 'direct').request
     check_requests(w.cloud, request, 'ids', MISSHAPEN - {'none', 'missing'} | {'doubled 0'})  # no ids: no photographs
     if kind in MATRIX: return
     request = w.user.fetch(w.cloud.ids[:2].tolist(), 'private').request

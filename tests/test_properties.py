@@ -631,7 +631,7 @@ def test_a_thousand_queries_through_messages(tmp_path, form):
     "Owner, cloud and user together give the ids of the plain search, in the same order, for 1,000 queries at 64 bits."
     rng = np.random.default_rng(64)
     codes, key = clustered(rng, 1500, 8), OwnerKey.generate()
-    made = Owner(key).create(tmp_path/'index', nothing_to_see(1500), codes, b'encoder', photos='none', form=form)
+    made = Owner(key).create(tmp_path/'index', nothing_to_see(1500), codes, b'encoder', lock='random-matrix', photos='none', form=form)
     plain, cloud = PlainIndex(made.tree, made.ids), Cloud(tmp_path/'index')
     user = User(key.grant(), cloud.answer(hello()))
     for i, query in enumerate(near_duplicates(rng, codes, 1000)):
@@ -647,7 +647,7 @@ def test_a_thousand_queries_through_messages(tmp_path, form):
 def test_small_collections_through_messages(tmp_path_factory, c, rule, form, k, nodes, fill):
     "One photograph, equal photographs, short codes: the messages give what the plain search gives, and the right names."
     folder, key = tmp_path_factory.mktemp('small')/'index', OwnerKey.generate()
-    made = Owner(key).create(folder, nothing_to_see(c.n), c.codes, b'encoder', photos='none', rule=rule, form=form)
+    made = Owner(key).create(folder, nothing_to_see(c.n), c.codes, b'encoder', lock='random-matrix', photos='none', rule=rule, form=form)
     cloud, query = Cloud(folder), a_query(c)
     s = ask(User(key.grant(), cloud.answer(hello())), cloud, query, k=k, nodes=nodes, fill=fill)
     wanted, place = PlainIndex(made.tree, made.ids).search(query, k, nodes, fill), {int(i): at for at, i in enumerate(made.ids)}

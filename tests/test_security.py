@@ -260,7 +260,7 @@ def used(folder, form):
     m = made(folder, form)
     m.heard = []
     m.results = talk(m.user.query(m.codes[3], note='note-of-the-searcher'), m.cloud.answer, m.heard)
-    m.files = talk(m.user.fetch([r.id for r in m.results]), m.cloud.answer, m.heard)
+    m.files = talk(m.user.fetch([r.id for r in m.results], 'direct'), m.cloud.answer, m.heard)
     for how in ('decoys', 'thumbnails', 'private')[:2 if m.lock == 'random-matrix' else 3]: assert talk(m.user.fetch([r.id for r in m.results[:3]], how), m.cloud.answer, m.heard) == m.files[:3]
     return m
 
@@ -396,7 +396,7 @@ def test_full_photographs_are_padded_in_steps(tmp_path):
     rng = np.random.default_rng(1)
     files = [rng.bytes(1000 + 7*i) for i in range(60)]
     images = Images([f'{i:03}' for i in range(60)], None, None, lambda i: files[i])
-    Owner(OwnerKey.generate()).create(tmp_path/'index', images, rng.integers(0, 256, (60, 16), np.uint8), b'encoder', photos='full')
+    Owner(OwnerKey.generate()).create(tmp_path/'index', images, rng.integers(0, 256, (60, 16), np.uint8), b'encoder', lock='random-matrix', photos='full')
     [pack] = Cloud(tmp_path/'index').packs
     assert {int(n) - 36 for n in np.diff(pack['start'])} == {1024, 1152, 1280, 1408, 1536}
 
@@ -589,7 +589,7 @@ def test_trapdoors_r_and_tokens_never_repeat(tmp_path, form):
     assert len({s['trapdoor'].tobytes() for s in searches}) == 300
     assert len({open_token(user.sealer, t)[0]['r'] for t in tokens}) == 300
     for part in (slice(0, 8), slice(16, 28), slice(28, None)): assert len({t[part] for t in tokens}) == 300
-    assert len({read_message(user.fetch([0]).request, 'fetch').arrays['token'].tobytes() for _ in range(300)}) == 300
+    assert len({read_message(user.fetch([0], 'direct').request, 'fetch').arrays['token'].tobytes() for _ in range(300)}) == 300
 
 
 def test_split_shares_never_repeat():
@@ -744,7 +744,7 @@ def test_old_replies_and_records_do_not_fit_a_new_version(tmp_path):
     reply = new.answer(s.request)
     ids = read_message(reply, 'found').arrays['ids']
     with pytest.raises(SealError): s.receive(rewritten(reply, records=m.cloud.records[ids]))
-    f = user.fetch(ids[:2])
+    f = user.fetch(ids[:2], 'direct')
     with pytest.raises(SealError): f.receive(rewritten(new.answer(f.request), records=m.cloud.records[ids[:2]]))
     with pytest.raises(InputError, match='changed'): f.receive(rewritten(new.answer(f.request), dict(version=1)))
     with pytest.raises(InputError, match='owner signed'): User(m.key.grant(), message('index', dict(manifest=new.manifest), boxes(m.cloud)))
@@ -827,7 +827,7 @@ def test_replies_of_a_wrong_index_are_refused_clearly(whole, index):
 
 def fetched(whole, header={}, **changes):
     "A fetch of two photographs whose reply was rewritten."
-    f = whole.user.fetch([4, 5])
+    f = whole.user.fetch([4, 5], 'direct')
     reply = whole.cloud.answer(f.request)
     arrays = read_message(reply, 'photos').arrays
     f.receive(rewritten(reply, header, **{k: c(arrays[k]) for k, c in changes.items()}))
@@ -846,7 +846,7 @@ def test_swapped_photographs_in_a_reply(whole):
 
 def test_photographs_left_out_of_a_reply_are_noticed(whole):
     "A fetch gives all photographs that were asked for, or an error; none is silently missing."
-    two = read_message(whole.cloud.answer(whole.user.fetch([4, 5]).request), 'photos').header['lengths']
+    two = read_message(whole.cloud.answer(whole.user.fetch([4, 5], 'direct').request), 'photos').header['lengths']
     with pytest.raises(InputError): fetched(whole, dict(lengths=[0, 0]))
     with pytest.raises(InputError): fetched(whole, dict(lengths=two[:1], versions=[1]))
     with pytest.raises(InputError): fetched(whole, records=lambda a: a[:1])
@@ -999,7 +999,7 @@ def test_misshapen_searches_are_refused_clearly(small, header, arrays):
                                     dict(token=None)], ids=str)
 def test_misshapen_fetches_are_refused_clearly(small, arrays):
     "Unknown ids and requests without a token give the package's own error."
-    request = read_message(small.user.fetch([0]).request, 'fetch')
+    request = read_message(small.user.fetch([0], 'direct').request, 'fetch')
     keep = {k: v for k, v in (request.arrays | arrays).items() if v is not None}
     with pytest.raises(InputError): small.cloud.answer(message('fetch', request.header, keep))
 

@@ -195,7 +195,7 @@ def index(
     images = readable(images, kept)
     lock = args.lock or choose_lock(len(images), args.bits)
     if made: save_key(key, args.key, passphrase)
-    try: author.create(args.index, images, codes, encoder.to_bytes(), args.photos, lock, **lock_given(args))
+    try: author.create(args.index, images, codes, encoder.to_bytes(), lock=lock, photos=args.photos, **lock_given(args))
     except BaseException:
         if made and not Path(args.index, MANIFEST).exists(): Path(args.key).unlink()
         raise
@@ -504,7 +504,7 @@ def set_scene(args, author):
     if not args.lock: return stage(args.index, author.key, args.known_pairs, args.queries, fetch=args.fetch)
     now = author.open(args.index)
     with tempfile.TemporaryDirectory() as home:
-        author.create(f'{home}/index', nothing_to_see(now.names), now.codes, now.encoder, 'none', args.lock)
+        author.create(f'{home}/index', nothing_to_see(now.names), now.codes, now.encoder, lock=args.lock, photos='none')
         return stage(f'{home}/index', author.key, args.known_pairs, args.queries, fetch=args.fetch)
 
 def attack_text(args, scene, rows):
@@ -691,7 +691,7 @@ def demo(
     say('merging the codes into a tree, encrypting it, and searching it')
     with tempfile.TemporaryDirectory() as home:
         key = OwnerKey.generate()
-        plain = Owner(key).create(f'{home}/index', mine, codes, encoder.to_bytes())
+        plain = Owner(key).create(f'{home}/index', mine, codes, encoder.to_bytes(), lock='random-matrix')
         cloud = Cloud(f'{home}/index')
         user = User(key.grant(), cloud.answer(hello()))
         equal = all(same_results(cloud, user, PlainIndex(plain.tree, plain.ids), queries, nodes) for nodes in (1, 3))

@@ -732,7 +732,7 @@ def told(seen, opened, user, cloud, asked, known_pairs, seed):
     "What the attacker knows and the truth: forty files, the folders' sizes, and pairs of code and ciphertext"
     some, files = np.random.default_rng(seed).permutation(opened.ids)[:40], []
     if seen.lengths:
-        f = user.fetch(some)
+        f = user.fetch(some, 'direct')
         f.receive(cloud.answer(f.request))
         files = [len(data) for _, _, data in f.result]
     sizes = np.unique([n.split('/')[0] for n in opened.names if '/' in n], return_counts=True)[1]

@@ -748,8 +748,9 @@ def create(self: Owner,
     images: Images,  # n readable photographs
     codes: np.ndarray,  # (n, d // 8) uint8, their packed codes
     encoder: bytes,  # from Encoder.to_bytes
+    *,
+    lock: str,  # str, one of LOCKS; there is no default, because they hide very different things
     photos: str = 'thumbs',  # str, 'thumbs', 'full' or 'none'
-    lock: str = 'random-matrix',  # str, one of LOCKS
     **options,  # of the lock; of random-matrix: form, and rule, of which 'tagged' takes the folders as tags
 ) -> SimpleNamespace:  # tree, the plain MergeTree with its nodes renumbered or None, and ids (n,) int: both for the owner alone
     "Write an index."
@@ -1189,7 +1190,7 @@ FETCHES = {}  # how: function of a user, ids and whether photographs are wanted 
 @patch
 def fetch(self: User,
     ids,  # ids from results
-    how: str = 'direct',  # str, one of FETCHES
+    how: str,  # str, one of FETCHES
     photos: bool = True,  # bool, photographs too, or names alone
 ) -> Session:  # its result is a list of (id, name, bytes of the file, or None where the index holds no photographs or none are wanted)
     "Ask for sealed photographs."
