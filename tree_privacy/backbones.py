@@ -231,15 +231,15 @@ class FeatureCache:
     ) -> dict:  # {key: (f,) float32}, for those that are there and whole
         "Read what is known."
         found = (self.rows.execute('select value from features where picture = ?', (key,)).fetchone() for key in keys)
-        return {key: np.frombuffer(row[0], np.float32, offset=32) for key, row in zip(keys, found) if row and row[0] == sealed(key, row[0][32:])}
+        return {key: np.frombuffer(row[0], np.float32, offset=32) for key, row in zip(keys, found) if row and row[0] == with_checksum(key, row[0][32:])}
     def put(self,
         new: dict,  # {key: (f,) float32}
     ):
         "Store, all or nothing."
-        with self.rows: self.rows.executemany('insert or replace into features values (?, ?)', [(k, sealed(k, v.tobytes())) for k, v in new.items()])
+        with self.rows: self.rows.executemany('insert or replace into features values (?, ?)', [(k, with_checksum(k, v.tobytes())) for k, v in new.items()])
 
-# %% ../nbs/07_backbones.ipynb #dd78db89
-def sealed(key, value):
+# %% ../nbs/07_backbones.ipynb #00fcc494
+def with_checksum(key, value):
     "A row of the cache: a checksum over key and value, then the value"
     return hashlib.sha256(key + value).digest() + value
 

@@ -87,7 +87,7 @@ def table(
     rows: list,  # from `measure_lock`
 ) -> str:  # one line a lock
     "Costs and leaks, for people."
-    lines = [f"{'':14} {'accuracy':>8} {'recall@10':>9} {'cloud':>10} {'user':>9} {'up':>10} {'down':>11} {'once':>11} {'a photograph':>12}   the cloud learns of"]
+    lines = [f"{'':14} {'accuracy':>8} {'recall@10':>9} {'cloud':>10} {'user':>9} {'up':>10} {'down':>11} {'once':>11} {'a photograph':>12}   the cloud learns of, beyond counts, versions, times and lengths"]
     for r in rows:
         lines.append(f"{r['lock']:14} {r['accuracy'].mean():8.3f} {r['recall_10'].mean():9.3f} {1000 * r['cloud']:7.1f} ms {1000 * r['user']:6.1f} ms {r['up']:10,.0f} "
                      f"{r['down']:11,.0f} {r['once']:11,} {r['stored'] / r['n']:12,.0f}   {learnt(r['lock'])}")

@@ -8,8 +8,9 @@ Docs: https://tree-privacy.github.io/tree_privacy/cli.html.md"""
 __all__ = ['index', 'add', 'remove', 'grant', 'rotate', 'encode', 'search', 'fetch', 'ask', 'answer', 'read', 'inspect', 'attack',
            'evaluate', 'demo', 'notebooks', 'lab', 'parser', 'main']
 
-# %% ../nbs/99_cli.ipynb #9eeb18ca
+# %% ../nbs/99_cli.ipynb #ebb574ef
 import argparse
+import bisect
 import getpass
 import json
 import os
@@ -222,6 +223,7 @@ def add(
         note_written(args, author.key)
     print(f'{len(images) if new else 0} added, {read_manifest(args.index)["photographs"]} photographs are in {args.index}')
 
+# %% ../nbs/99_cli.ipynb #9faea136
 def remove(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -231,7 +233,7 @@ def remove(
     note_written(args, author.key)
     print(f'{len(set(args.names))} removed, {read_manifest(args.index)["photographs"]} photographs are in {args.index}')
 
-# %% ../nbs/99_cli.ipynb #5d0363fa
+# %% ../nbs/99_cli.ipynb #283dfc74
 def grant(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -241,7 +243,7 @@ def grant(
     save_key(Owner(key_from(args.key)).key.grant(), args.out, new_passphrase(args))
     print(f'{args.out} opens every photograph in the index, and cannot change it. Hand it over in a way that you trust; after copying, the file wants `chmod 600`.')
 
-# %% ../nbs/99_cli.ipynb #ba9db9fe
+# %% ../nbs/99_cli.ipynb #3ebf9094
 def rotate(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -259,7 +261,7 @@ def rotate(
     remember(args.new_key, read_manifest(args.index))
     print(f'{printable(args.index)} opens with {printable(args.new_key)} alone: grant new keys to those who may go on, and keep a copy of it elsewhere')
 
-# %% ../nbs/99_cli.ipynb #1f256ffa
+# %% ../nbs/99_cli.ipynb #e285a77c
 def encode(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -280,7 +282,7 @@ def encode(
     if args.json: print(json.dumps(about))
     else: print(f'{len(images)} codes of {encoder.bits} bits ({about["distinct"]} different ones) are in {printable(args.out)}, which is not encrypted: keep it as you keep the photographs')
 
-# %% ../nbs/99_cli.ipynb #248f0a24
+# %% ../nbs/99_cli.ipynb #eeca0bda
 def found_json(session, manifest):
     "What `search --json` prints"
     return dict(results=found_list(session.result), cloud_ms=session.cloud_ms, visits=session.visits, lock=manifest['lock'], form=manifest.get('form'))
@@ -295,7 +297,7 @@ def printable(name):
     shown = ''.join(c if c.isprintable() else c.encode('unicode_escape', 'surrogatepass').decode() for c in name)
     return shown.encode(sys.stdout.encoding or 'utf-8', 'backslashreplace').decode(sys.stdout.encoding or 'utf-8')
 
-# %% ../nbs/99_cli.ipynb #517fe2dd
+# %% ../nbs/99_cli.ipynb #99725486
 def search(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -316,7 +318,7 @@ def search(
         print_results(results)
         say(search_words(session, user.manifest, how))
 
-# %% ../nbs/99_cli.ipynb #a79717f5
+# %% ../nbs/99_cli.ipynb #73b6cd3c
 def best_fetch(m, photos): return 'private' if m['lock'] != 'random-matrix' and not (photos and m['photos'] == 'full') else 'direct'
 
 def search_words(session, m, how):
@@ -333,7 +335,7 @@ def draw_found(args, results, got):
     draw_results(args.picture, [(open_picture(args.photo, 256), [open_picture(io_bytes(data), 256) for _, data in got], results)])
     say(f'{args.picture} written')
 
-# %% ../nbs/99_cli.ipynb #bc2c3128
+# %% ../nbs/99_cli.ipynb #6fa2411c
 def io_bytes(data):
     import io
     return io.BytesIO(data)
@@ -353,7 +355,7 @@ def files(cloud, user, ids, how, originals, photos=True):
         out.append((name, data))
     return out
 
-# %% ../nbs/99_cli.ipynb #8ee8dd07
+# %% ../nbs/99_cli.ipynb #98d0525e
 def fetch(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -372,7 +374,7 @@ def fetch(
     if user.manifest['photos'] == 'thumbs' and not args.originals:
         say('these are thumbnails of at most 256 pixels; --originals FOLDER gives the files, and so does an index made with --photos full')
 
-# %% ../nbs/99_cli.ipynb #10aa079f
+# %% ../nbs/99_cli.ipynb #ece3340a
 def as_jpeg(name):
     "The name of a thumbnail, which is a JPEG whatever the photograph was"
     path = Path(name)
@@ -391,7 +393,7 @@ def write_all(places, mode=0o600):
         for path in reversed(made): path.rmdir() if path.is_dir() else path.unlink()
         raise
 
-# %% ../nbs/99_cli.ipynb #81688b37
+# %% ../nbs/99_cli.ipynb #adfa4ead
 def draw_results(path, rows, tree=None):
     "Queries beside their results; with `tree`, a function that draws on axes, a tree below them."
     from matplotlib.figure import Figure
@@ -409,7 +411,7 @@ def draw_results(path, rows, tree=None):
     fig.savefig(data, format='png', dpi=110)
     write_whole(path, data.getvalue())
 
-# %% ../nbs/99_cli.ipynb #fb6e4116
+# %% ../nbs/99_cli.ipynb #e132bdf3
 def ask(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -420,7 +422,7 @@ def ask(
     write_whole(args.out, session.request)
     print(f'{args.out}: {len(session.request)} bytes for the cloud')
 
-# %% ../nbs/99_cli.ipynb #4b283dd4
+# %% ../nbs/99_cli.ipynb #8a896d56
 def answer(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -429,6 +431,7 @@ def answer(
     write_whole(args.out, reply)
     print(f'{args.out}: {len(reply)} bytes for the user')
 
+# %% ../nbs/99_cli.ipynb #88b2a730
 def read(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -447,12 +450,12 @@ def read(
         say(f'nearest to {printable(note)}:')
         print_results(results)
 
-# %% ../nbs/99_cli.ipynb #8b8c9c5e
+# %% ../nbs/99_cli.ipynb #b60d835e
 def read_file(path, what):
     if not Path(path).is_file(): raise InputError(f'there is no {what} {path}: give the file that the other side wrote')
     return Path(path).read_bytes()
 
-# %% ../nbs/99_cli.ipynb #2c58a3be
+# %% ../nbs/99_cli.ipynb #6be27c28
 def inspect(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -465,7 +468,7 @@ def inspect(
     if args.json: print(json.dumps(dict(public, bytes=size, leaks=leaks_of(m))))
     else: print(inspect_text(m, size, args.verify, args.key))
 
-# %% ../nbs/99_cli.ipynb #8d49bb07
+# %% ../nbs/99_cli.ipynb #89a3ee48
 KINDS = dict(tree='ciphertexts of the tree and its links', columns='encrypted columns of codes', codes='sealed codes and names, for users to download', buckets='sealed buckets of codes',
              told='what users need, sealed', expansion='keys with which the cloud expands requests', records='sealed names and codes', encoder='the sealed encoder', photos='sealed thumbnails')
 
@@ -483,7 +486,7 @@ def inspect_text(m, size, verified, signed):
     elif signed: lines.append('the owner signed this manifest; --verify also compares every file with it')
     return '\n'.join(lines)
 
-# %% ../nbs/99_cli.ipynb #1a75faf2
+# %% ../nbs/99_cli.ipynb #fe2560ed
 def attack(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -496,7 +499,7 @@ def attack(
     if args.json: print(json.dumps(dict(rows=rows), allow_nan=False))
     else: print(attack_text(args, scene, rows))
 
-# %% ../nbs/99_cli.ipynb #06ba6354
+# %% ../nbs/99_cli.ipynb #93a6b436
 def set_scene(args, author):
     "Seen, known and truth: of the index itself, or of one that holds the same codes under another lock"
     import tempfile
@@ -512,7 +515,7 @@ def attack_text(args, scene, rows):
     lines = [f'{len(scene[0].ids)} photographs, {scene[0].bits} bits; the cloud saw {args.queries} searches and knows {len(scene[1].leaf)} photographs. Recovered / by guessing, seconds:', attack_table(rows, times=True)]
     return '\n'.join(lines + [f'{r["attack"]}: not applicable, {r["why"]}' for r in rows if r['recovered'] is None])
 
-# %% ../nbs/99_cli.ipynb #16e75528
+# %% ../nbs/99_cli.ipynb #e04becb7
 def numbers(text):
     "A list of whole numbers from 1,2,3"
     try: found = [int(x) for x in str(text).split(',')]
@@ -531,7 +534,7 @@ def labelled(args, path):
     if images.labels is None: raise InputError(f'{path} has no categories: wanted one subfolder for each, or --labels FILE.csv')
     return images
 
-# %% ../nbs/99_cli.ipynb #bea908eb
+# %% ../nbs/99_cli.ipynb #f3233b19
 def by_hand(args):
     "Options of MergeTree that were given"
     names = 'threshold', 'low_threshold', 'max_height_gap', 'step', 'branching'
@@ -545,7 +548,7 @@ def ways(args, some):
     tuned = {rule: tune(rule, some)[0]['options'] for rule in rules if some and rule in CANDIDATES}
     return {rule: fitters([rule], **(tuned.get(rule) or by_hand(args)))[rule] for rule in rules}, tuned
 
-# %% ../nbs/99_cli.ipynb #1c3df43f
+# %% ../nbs/99_cli.ipynb #299f5254
 def check_evaluate(args, there, asked):
     "The numbers of categories to measure; raises `InputError` for options that make no sense."
     from tree_privacy.tree import RULES, MergeTree, check_options
@@ -563,7 +566,7 @@ def check_evaluate(args, there, asked):
     if set(categories) != set(args.categories): say(f'there are {left} categories to measure: measuring {", ".join(map(str, categories))}')
     return categories
 
-# %% ../nbs/99_cli.ipynb #ce82f212
+# %% ../nbs/99_cli.ipynb #dffae7fe
 def coder(args, found, labels, asked):
     "A function of a seed that codes the collection and the queries"
     from tree_privacy.codes import fit_binariser
@@ -572,7 +575,7 @@ def coder(args, found, labels, asked):
         return binariser.transform(found), binariser.transform(asked)
     return coded
 
-# %% ../nbs/99_cli.ipynb #1c731c44
+# %% ../nbs/99_cli.ipynb #2368e295
 def evaluate(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -598,7 +601,7 @@ def evaluate(
     if args.json: print(json.dumps(about | dict(rows=result['rows'], summary=result['summary'], locks=[{k: float(np.mean(v)) if k in ('accuracy', 'recall_10') else v for k, v in m.items()} for m in locks])))
     else: print(table(about | result) + ('\n\n' + lock_table(locks) if locks else ''))
 
-# %% ../nbs/99_cli.ipynb #74fe599f
+# %% ../nbs/99_cli.ipynb #0db1656b
 def measured_locks(args, labels, asked_labels, coded):
     "Rows of the lock table"
     if not args.lock: return []
@@ -606,7 +609,7 @@ def measured_locks(args, labels, asked_labels, coded):
     some = np.random.default_rng(args.seeds[0]).permutation(len(queries))[:100]
     return [measure_lock(codes, labels, queries[some], asked_labels[some], name, nodes=3) for name in args.lock]
 
-# %% ../nbs/99_cli.ipynb #f289c667
+# %% ../nbs/99_cli.ipynb #b2f46144
 def table(result):
     "The summary as text: one line a number of categories, rule and number of nodes, means with their intervals."
     from tree_privacy.results import claims
@@ -624,7 +627,7 @@ def table(result):
     if {('original', 1), ('original', 3), ('checked', 1), ('checked', 3)} <= {key[1:] for key in result['values']}: lines += ['', claims(result)]
     return '\n'.join(lines)
 
-# %% ../nbs/99_cli.ipynb #dddffcd5
+# %% ../nbs/99_cli.ipynb #60819ccc
 def demo_encoder(args):
     "The encoder to fit; what cannot work is refused before the work begins"
     from tree_privacy.codes import Encoder, check_bits
@@ -649,7 +652,7 @@ def same_results(cloud, user, plain, queries, nodes):
         same &= session.visits == p.visits
     return bool(same)
 
-# %% ../nbs/99_cli.ipynb #8faeab51
+# %% ../nbs/99_cli.ipynb #beb4880c
 def demo_table(name, codes, labels, queries, asked):
     "The experiment of `evaluate` for one collection: exhaustive search, one path, three nodes; no accuracy where there are no labels"
     from tree_privacy.retrieval import experiment, fitters
@@ -661,7 +664,7 @@ def demo_table(name, codes, labels, queries, asked):
         for row in result['summary']: row.pop('accuracy_minus_exhaustive'), row.update(accuracy=dict(mean=None, low=None, high=None))
     return dict(dataset=name, n=len(codes), d=8 * codes.shape[1], rows=result['rows'], summary=result['summary'])
 
-# %% ../nbs/99_cli.ipynb #2129df7e
+# %% ../nbs/99_cli.ipynb #1b70bff3
 def demo_picture(path, cloud, user, plain, mine, theirs, queries):
     "Four queries beside their results, and the tree with the walk of the first."
     from tree_privacy.retrieval import PlainIndex
@@ -676,7 +679,7 @@ def demo_picture(path, cloud, user, plain, mine, theirs, queries):
     followed = PlainIndex(plain.tree, plain.ids).search(queries[0], 10, 3).followed
     draw_results(path, rows, lambda ax: plain.tree.plot(mine.labels, followed, ax))
 
-# %% ../nbs/99_cli.ipynb #41eeb85e
+# %% ../nbs/99_cli.ipynb #f5bb8091
 def demo(
     args,  # argparse.Namespace, the options of this command
 ) -> int:  # 0, or 1 where the encrypted search differs from the plain one
@@ -702,7 +705,7 @@ def demo(
     print(json.dumps(result) if args.json else demo_text(result))
     return 0 if equal else 1
 
-# %% ../nbs/99_cli.ipynb #1da31657
+# %% ../nbs/99_cli.ipynb #6d6b68c5
 def demo_text(result):
     n = result['n']
     lines = [f'{result["dataset"]}: {n} pictures, {result["d"]} bits each, {result["rows"][0]["queries"]} queries', '',
@@ -715,7 +718,7 @@ def demo_text(result):
     return '\n'.join(lines + ['', f'the tree has height {result["rows"][-1]["height"]}; the cloud holds {result["cloud_bytes"]:,} bytes: photographs, names and encoder sealed, the shape of the tree plain',
                               f'encrypted search {same} plain search, for every query; see {result["picture"]}'])
 
-# %% ../nbs/99_cli.ipynb #bc0d3012
+# %% ../nbs/99_cli.ipynb #413ecc51
 import importlib.metadata
 import importlib.util
 import shutil
@@ -724,7 +727,7 @@ import subprocess
 import threading
 import tomllib
 
-# %% ../nbs/99_cli.ipynb #9fb3ca19
+# %% ../nbs/99_cli.ipynb #196de458
 SHARE = 'share/tree_privacy/notebooks/'
 
 def stored_notebooks():
@@ -742,7 +745,7 @@ def stored_notebooks():
     if lost or not found: raise InputError(f'{lost[0] if lost else "every notebook"} is missing from this installation: install tree_privacy anew')
     return found
 
-# %% ../nbs/99_cli.ipynb #36576479
+# %% ../nbs/99_cli.ipynb #c782358c
 PROJECT = '''# Written by `tree-privacy notebooks`. With it, `nbdev-test` in this folder runs every notebook, and leaves out what is slow.
 [tool.nbdev]
 lib_path = "tree_privacy"
@@ -758,7 +761,7 @@ def version_in(folder):
     try: return tomllib.loads(Path(folder, 'pyproject.toml').read_text(encoding='utf-8'))['tool']['tree_privacy']['version']
     except (OSError, ValueError, KeyError, TypeError): return None
 
-# %% ../nbs/99_cli.ipynb #c0ecaa0c
+# %% ../nbs/99_cli.ipynb #0bba6a36
 def check_new(folder, names):
     "Refuse a folder that cannot be had, or in which something would be overwritten."
     home = folder if folder.is_dir() else folder.parent
@@ -768,7 +771,7 @@ def check_new(folder, names):
     if there: raise InputError(f'{folder / there} is there already, and nothing is overwritten: give another folder, or open this one with `tree-privacy lab {folder}`')
     if not os.access(home, os.W_OK | os.X_OK): raise InputError(f'{home} may not be written to: give another folder')
 
-# %% ../nbs/99_cli.ipynb #1e29aca7
+# %% ../nbs/99_cli.ipynb #9a66d68a
 def copy_notebooks(folder):
     "Copy the notebooks, all or none; returns how many there are."
     folder, stored = Path(folder), stored_notebooks()
@@ -782,7 +785,7 @@ def copy_notebooks(folder):
         if part != folder: shutil.rmtree(part, ignore_errors=True)
     return sum(name.endswith('.ipynb') for name in files)
 
-# %% ../nbs/99_cli.ipynb #12e05fe7
+# %% ../nbs/99_cli.ipynb #dc7b3fa2
 def notebooks(
     args,  # argparse.Namespace, the options of this command
 ):
@@ -790,7 +793,7 @@ def notebooks(
     n = copy_notebooks(args.folder)
     print(f'{n} notebooks of tree_privacy {tree_privacy.__version__} are in {printable(args.folder)}: open index.ipynb first, with `tree-privacy lab {printable(args.folder)}`')
 
-# %% ../nbs/99_cli.ipynb #de1ebb7e
+# %% ../nbs/99_cli.ipynb #5e679f88
 def lab(
     args,  # argparse.Namespace, the options of this command
 ) -> int:  # the exit status of JupyterLab
@@ -803,7 +806,7 @@ def lab(
     return ended([sys.executable, '-m', 'jupyterlab', f'--ServerApp.root_dir={folder.resolve()}', '--LabApp.default_url=/lab/tree/index.ipynb',
                   '--ServerApp.answer_yes=True', *given])
 
-# %% ../nbs/99_cli.ipynb #1935a58b
+# %% ../nbs/99_cli.ipynb #d681da4a
 def ended(command):
     "The exit status of a command that runs until it ends, or until somebody ends this one"
     running, before = subprocess.Popen(command, process_group=0 if os.name == 'posix' else None), {}  # Ctrl-C reaches this process alone
@@ -816,7 +819,7 @@ def ended(command):
         for number, handler in before.items(): signal.signal(number, handler)
     return code if code >= 0 else 128 - code
 
-# %% ../nbs/99_cli.ipynb #f754e4e8
+# %% ../nbs/99_cli.ipynb #3b3d4e99
 def common(parser, *names):
     "Options that several commands share."
     known = dict(
@@ -837,7 +840,7 @@ def positive(text):
     if not text.isdecimal() or not 0 < int(text) < 2 ** 60: raise argparse.ArgumentTypeError(f'{text!r} given: wanted a whole number from 1')
     return int(text)
 
-# %% ../nbs/99_cli.ipynb #a7c4024b
+# %% ../nbs/99_cli.ipynb #f58092b6
 def encoder_options(parser, bits):
     parser.add_argument('--bits', type=positive, default=bits, help=f'bits of a code, a multiple of 8 (default {bits}): more are more accurate and larger')
     parser.add_argument('--backbone', default='efficientnet-lite0', metavar='NAME',
@@ -858,13 +861,18 @@ def command(commands, function, example, **more):
     return commands.add_parser(function.__name__, help=function.__doc__, description=function.__doc__,
                                epilog=f'example: tree-privacy {example}', allow_abbrev=False, **more)
 
-# %% ../nbs/99_cli.ipynb #5689c8c6
+def most_sealed(bits):
+    "The largest number of photographs for which `choose_lock` takes the lock sealed"
+    return bisect.bisect_left(range(2 ** 32), True, 1, key=lambda n: choose_lock(n, bits) != 'sealed') - 1
+
+# %% ../nbs/99_cli.ipynb #2a6660c5
 def owner_commands(commands):
     p = command(commands, index, 'index Photos --index cloud --key mine.key')
     p.add_argument('photos_folder', metavar='PHOTOS', help='folder of photographs; subfolders count as categories')
     common(p, 'index', 'key', 'passphrase')
     encoder_options(p, 128)
-    p.add_argument('--lock', choices=list(LOCKS), help='how codes are hidden; `inspect` says what that hides. Default: sealed, or private-walk for more than about a million photographs; both hold')
+    p.add_argument('--lock', choices=list(LOCKS), help='how codes are hidden; `inspect` says what that hides. Default: sealed, or private-walk for more than '
+        f'{most_sealed(128):,} photographs with 128 bits ({most_sealed(64):,} with 64); both hold')
     p.add_argument('--rule', choices=['original', 'checked', 'tagged', 'balanced'], help='merging rule of the tree, for the locks that have one (default balanced); with random-matrix, tagged shows the cloud which photographs share a folder')
     p.add_argument('--form', help='of random-matrix: basic, split (default) or noisy, which spoils the order of results; of homomorphic: encrypted (default), or public, where the cloud may know the codes')
     p.add_argument('--photos', choices=['thumbs', 'full', 'none'], default='thumbs',
@@ -884,7 +892,7 @@ def owner_commands(commands):
     common(p, 'key', 'passphrase')
     p.add_argument('--out', required=True, metavar='FILE', help='the new key file')
 
-# %% ../nbs/99_cli.ipynb #c15d3fb0
+# %% ../nbs/99_cli.ipynb #99c23280
 def user_commands(commands):
     p = command(commands, search, 'search cat.jpg --index cloud --key mine.key --picture found.png')
     p.add_argument('photo', metavar='PHOTO', help='the photograph to ask about')
@@ -909,7 +917,7 @@ def user_commands(commands):
     p.add_argument('reply', metavar='REPLY', help='what `answer` wrote')
     common(p, 'key', 'json')
 
-# %% ../nbs/99_cli.ipynb #1d71bb67
+# %% ../nbs/99_cli.ipynb #cbb4e770
 def other_commands(commands):
     p = command(commands, demo, 'demo')
     p.add_argument('--dataset', metavar='FOLDER', help='your own photographs instead of the digits')
@@ -923,7 +931,7 @@ def other_commands(commands):
     p.add_argument('--verify', action='store_true', help='also compare the checksum of every file')
     common(p, 'json')
 
-# %% ../nbs/99_cli.ipynb #8fdc08f4
+# %% ../nbs/99_cli.ipynb #da24ee04
 def port(text):
     if not text.isdecimal() or not 0 < int(text) < 65536: raise argparse.ArgumentTypeError(f'{text!r} given: wanted a number from 1 to 65535')
     return int(text)
@@ -937,7 +945,7 @@ def notebook_commands(commands):
     p.add_argument('--port', type=port, metavar='N', help='port to listen on (default 8888, or the next that is free)')
     p.add_argument('--allow-root', action='store_true', help='JupyterLab asks for this where it is started by root, for example in a container')
 
-# %% ../nbs/99_cli.ipynb #427e30e8
+# %% ../nbs/99_cli.ipynb #acbb0d38
 def attack_command(commands):
     p = command(commands, attack, 'attack cloud --key mine.key')
     p.add_argument('index', metavar='DIR', help='folder of the encrypted index')
@@ -950,7 +958,7 @@ def attack_command(commands):
     p.add_argument('--only', metavar='NAMES', help=f'some attacks, with commas between, instead of all ({", ".join(ATTACKS)})')
     common(p, 'json')
 
-# %% ../nbs/99_cli.ipynb #5cffec2a
+# %% ../nbs/99_cli.ipynb #a3bc148a
 def experiment_commands(commands):
     p = command(commands, encode, 'encode Photos --out photos.codes')
     p.add_argument('photos_folder', metavar='PHOTOS', help='folder of photographs')
@@ -961,7 +969,7 @@ def experiment_commands(commands):
     common(p, 'json')
     evaluate_command(commands)
 
-# %% ../nbs/99_cli.ipynb #0899b755
+# %% ../nbs/99_cli.ipynb #78bdcfea
 def evaluate_command(commands):
     p = command(commands, evaluate, 'evaluate photos/train photos/test --nodes 1,3')
     p.add_argument('train', metavar='TRAIN', help='folder with one subfolder a category: the collection')
@@ -982,7 +990,7 @@ def evaluate_command(commands):
     p.add_argument('--fill', action='store_true', help='let walks go on until ten leaves are found, as `search` does')
     common(p, 'json')
 
-# %% ../nbs/99_cli.ipynb #9d33fb87
+# %% ../nbs/99_cli.ipynb #2a9afa28
 def parser() -> argparse.ArgumentParser:  # knows every command and option
     "The command line with all its sub-commands."
     p = argparse.ArgumentParser(prog='tree-privacy', allow_abbrev=False, description='Find similar photographs on a cloud that cannot look at them.',
@@ -997,7 +1005,7 @@ def parser() -> argparse.ArgumentParser:  # knows every command and option
     user_commands(commands)
     return p
 
-# %% ../nbs/99_cli.ipynb #08515ab3
+# %% ../nbs/99_cli.ipynb #a11901ba
 def main(
     argv=None,  # list of str, or None for those of the process
 ) -> int:  # exit code: 0, or 2 for bad input, 1 for a search that differs from the plain one or an error of ours, 130 when interrupted
@@ -1019,7 +1027,7 @@ def main(
                    'please report it with what TREE_PRIVACY_DEBUG=1 shows') or 1
     return 0
 
-# %% ../nbs/99_cli.ipynb #cee81a6a
+# %% ../nbs/99_cli.ipynb #b97d18b4
 def run():
     "What the installed command calls."
     for name in ('stdout', 'stderr'):  # closed by whoever called
@@ -1031,7 +1039,7 @@ def run():
     sys.stderr.flush()
     os._exit(code)
 
-# %% ../nbs/99_cli.ipynb #6dcc0887
+# %% ../nbs/99_cli.ipynb #1f951272
 def one_line(error):
     "An error's text on one line, with the file that it is about."
     if isinstance(error, OSError) and error.strerror:

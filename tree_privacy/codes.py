@@ -113,7 +113,7 @@ class PCA(Binariser):
         self.bias_ = -mean @ self.weight_
         return self
 
-# %% ../nbs/10_codes.ipynb #387b3c26
+# %% ../nbs/10_codes.ipynb #df1fd127
 class ITQ(PCA):
     "PCA followed by the rotation that loses least when signs are taken (Gong and Lazebnik, CVPR 2011)."
     rounds = 50  # how often bits and rotation are improved in turn
@@ -135,7 +135,7 @@ class ITQ(PCA):
         self.weight_, self.bias_ = (self.weight_ @ rotation).astype(np.float32), self.bias_ @ rotation
         return self
 
-# %% ../nbs/10_codes.ipynb #93e91bf0
+# %% ../nbs/10_codes.ipynb #c23be7a4
 def hash_centres(
     categories: int,  # int, c
     bits: int,  # int, d
@@ -150,7 +150,7 @@ def hash_centres(
         distance = np.minimum(distance, (bits - pool @ pool[taken[-1]]) / 2)
     return pool[taken]
 
-# %% ../nbs/10_codes.ipynb #6e5c6e50
+# %% ../nbs/10_codes.ipynb #dfa8d5b6
 class HashLayer(Binariser):
     "Signs of a fully connected layer trained on labels, with OrthoHash's loss (Hoe et al., NeurIPS 2021)."
     supervised = True
@@ -177,7 +177,7 @@ class HashLayer(Binariser):
         scale = max(3, 2 ** .5 * np.log(max(2, len(centres) - 1)))  # Zhang et al., CVPR 2019
         return cross_entropy(scale * (cosine - self.margin * (y > 0)), y)
 
-# %% ../nbs/10_codes.ipynb #fb327496
+# %% ../nbs/10_codes.ipynb #748cb41b
 def targets(labels, n):
     "(n, c) float32, rows that sum to one; raises `InputError` for labels that cannot be learned from"
     if labels is None: raise InputError('a hash layer learns from labels, and there are none: give labels, or use ITQ')
@@ -190,7 +190,7 @@ def targets(labels, n):
     if count.min() < 2: raise InputError(f'the category {kinds[count.argmin()]!r} has {count.min()} picture: wanted two or more of each; add some, or leave it out')
     return (table / table.sum(1, keepdims=True)).astype(np.float32)
 
-# %% ../nbs/10_codes.ipynb #bb8757e6
+# %% ../nbs/10_codes.ipynb #e8b07b9e
 def hash_head(layer, dimension):
     "The torch module of a `HashLayer`: features of length one -> outputs"
     from torch import nn
@@ -216,7 +216,7 @@ def keep(layer, head):
     if layer.hidden: layer.hidden_weight_, layer.hidden_bias_ = maps[0]
     layer.weight_, layer.bias_ = maps[-1]
 
-# %% ../nbs/10_codes.ipynb #83dc8066
+# %% ../nbs/10_codes.ipynb #4cbfff52
 def learn(
     layer: HashLayer,  # whose loss and epochs are used
     net,  # torch.nn.Module, inputs -> outputs (n, d), trained in place
@@ -235,7 +235,7 @@ def learn(
     optimise(net, lambda some: layer.loss(net(inputs(some)), y[some.to(device)], centres), batches, layer.epochs * parts, rate, 'training the hash layer')
     net.eval()
 
-# %% ../nbs/10_codes.ipynb #ef41735b
+# %% ../nbs/10_codes.ipynb #23c6efcc
 @patch
 def fit(self: HashLayer,
     features: np.ndarray,  # (n, f) float32
@@ -253,7 +253,7 @@ def fit(self: HashLayer,
     keep(self, head)
     return self
 
-# %% ../nbs/10_codes.ipynb #2b969eff
+# %% ../nbs/10_codes.ipynb #05c19d00
 BINARISERS = dict(itq=ITQ, pca=PCA, lsh=RandomProjection, hash=HashLayer)
 
 def fit_binariser(
@@ -272,7 +272,7 @@ def fit_binariser(
         kind = 'lsh'
     return BINARISERS[kind](bits, seed).fit(features, labels)
 
-# %% ../nbs/10_codes.ipynb #d46c90d2
+# %% ../nbs/10_codes.ipynb #7da3f6ac
 class Encoder:
     "Photographs to packed codes: a backbone, then a binariser."
     def __init__(self,
@@ -299,7 +299,7 @@ class Encoder:
 
     def __repr__(self): return f'Encoder(bits={self.bits}, backbone={self.backbone!r}, binariser={self.binariser!r}, seed={self.seed})'
 
-# %% ../nbs/10_codes.ipynb #033d5bc5
+# %% ../nbs/10_codes.ipynb #612454db
 @patch
 def fit_transform(self: Encoder,
     images: Images,  # n pictures
@@ -322,7 +322,7 @@ def fit_transform(self: Encoder,
         codes[numbers], good[numbers] = self.binariser_.transform(found), True
     return codes[good], np.flatnonzero(good)
 
-# %% ../nbs/10_codes.ipynb #3586ac2b
+# %% ../nbs/10_codes.ipynb #c50df774
 def backbone_for(encoder, images, sample, labels):
     "The network of an encoder: trained on the sample where it is the small CNN, else as it comes"
     encoder.trained_ = encoder.backbone == 'small-cnn'
@@ -347,12 +347,12 @@ def well_labelled(encoder, found, numbers, labels):
     if not keep.all(): warnings.warn(f'{(~keep).sum()} pictures are left out of training: no other of their category is in the sample of {len(keep)}')
     return found[keep], encoder.bits, encoder.seed, encoder.binariser, table[keep][:, table.any(0)]
 
-# %% ../nbs/10_codes.ipynb #7bd9c921
+# %% ../nbs/10_codes.ipynb #f393ddbb
 def check_learned(encoder):
     "Raise `InputError` for an encoder that has learned nothing yet"
     if not hasattr(encoder, 'binariser_'): raise InputError(f'{encoder} has not been fitted: call fit or fit_transform with pictures first')
 
-# %% ../nbs/10_codes.ipynb #1c5644ba
+# %% ../nbs/10_codes.ipynb #278bfe98
 @patch
 def transform(self: Encoder,
     images: Images,  # n pictures
@@ -363,7 +363,7 @@ def transform(self: Encoder,
     numbers, codes = joined(images, ((some, self.binariser_.transform(found)) for some, found in self._stream(images, None, cache)))
     return codes, numbers
 
-# %% ../nbs/10_codes.ipynb #12cd3417
+# %% ../nbs/10_codes.ipynb #66adc09a
 @patch
 def fine_tune(self: Encoder,
     images: Images,  # n pictures
@@ -390,7 +390,7 @@ def fine_tune(self: Encoder,
     images.check()
     return self
 
-# %% ../nbs/10_codes.ipynb #6d422a50
+# %% ../nbs/10_codes.ipynb #27315bac
 def whole_network(backbone, head):
     "A torch module from prepared pictures to a hash layer's outputs"
     from torch import nn
@@ -408,7 +408,7 @@ def jittered(backbone, some, mirror):
     x = torch.nn.functional.pad(x, (far,) * 4, mode='replicate')[..., dy:dy + backbone.size, dx:dx + backbone.size]
     return x.contiguous(memory_format=torch.channels_last)
 
-# %% ../nbs/10_codes.ipynb #d26011fe
+# %% ../nbs/10_codes.ipynb #c0237fc5
 @patch
 def to_bytes(self: Encoder) -> bytes:  # safetensors: arrays, and JSON in the header
     "The fitted encoder as bytes."
@@ -421,10 +421,10 @@ def to_bytes(self: Encoder) -> bytes:  # safetensors: arrays, and JSON in the he
                  binariser=self.binariser, fitted=type(self.binariser_).__name__)
     return save({k: np.ascontiguousarray(v) for k, v in arrays.items()}, {'encoder': json.dumps(about)})
 
-# %% ../nbs/10_codes.ipynb #05fa167a
+# %% ../nbs/10_codes.ipynb #5ebd9472
 ENCODER_FORMAT = 2
 
-# %% ../nbs/10_codes.ipynb #dff9142d
+# %% ../nbs/10_codes.ipynb #dbc06d84
 def load_encoder(
     data: bytes,  # what `Encoder.to_bytes` gave
 ) -> Encoder:  # fitted, ready to transform
@@ -443,7 +443,7 @@ def load_encoder(
     except (LookupError, AttributeError, ArithmeticError, ValueError, TypeError, RuntimeError, RecursionError, SafetensorError) as error:
         raise InputError(f'this is not an encoder ({error}): wanted the bytes that Encoder.to_bytes gives') from None
 
-# %% ../nbs/10_codes.ipynb #5f14ea34
+# %% ../nbs/10_codes.ipynb #74c858de
 def stored_binariser(name, encoder, arrays):
     "A fitted binariser from its arrays; raises `ValueError` where they do not fit"
     hidden = arrays['hidden_weight_'] if 'hidden_weight_' in arrays else None
@@ -463,7 +463,7 @@ def stored_backbone(encoder, arrays):
     backbone.module.load_state_dict({k[4:]: torch.from_numpy(v.copy()) for k, v in arrays.items() if k.startswith('net.')})
     return backbone
 
-# %% ../nbs/10_codes.ipynb #bdac0f46
+# %% ../nbs/10_codes.ipynb #ea621dd7
 def codes_to_bytes(
     names: list,  # n str, names of the pictures
     codes: np.ndarray,  # (n, d // 8) uint8, packed codes

@@ -18,6 +18,7 @@ from types import SimpleNamespace
 import ipywidgets as widgets
 import numpy as np
 from fastcore.basics import patch
+from PIL import Image
 from threadpoolctl import threadpool_limits
 
 import tree_privacy.private_walk  # brings its locks along
@@ -189,10 +190,15 @@ def picture_uri(picture, size=56):
     small.save(file, 'PNG')
     return 'data:image/png;base64,' + base64.b64encode(file.getvalue()).decode()
 
-def figure(picture, caption, size=56, edge='#fff'):
-    "A picture with a line of text below, as HTML"
+def opened(images, i, size=56):
+    "A picture of a collection, or a grey square where it cannot be opened any more"
+    try: return images.opener(int(i), size)
+    except OSError: return Image.new('RGB', (size, size), 'grey')
+
+def figure(picture, caption, size=56, edge='#fff', alt=''):
+    "A picture with a line of text below, as HTML; one without is described by `alt`"
     words = html.escape(caption)
-    return (f'<figure style="display:inline-block;margin:2px;text-align:center"><img src="{picture_uri(picture, size)}" alt="{words}" '
+    return (f'<figure style="display:inline-block;margin:2px;text-align:center"><img src="{picture_uri(picture, size)}" alt="{words or alt}" '
             f'style="height:{size}px;image-rendering:pixelated;border:3px solid {edge}"><figcaption style="font-size:11px">{words}</figcaption></figure>')
 
 def card(*parts): return '<div style="background:#fff;color:#222;padding:6px;font:13px sans-serif;overflow-x:auto">' + ''.join(parts) + '</div>'
@@ -208,8 +214,8 @@ def answers(self: TreeView,
     words = lambda i, more: f'{self.labels[i]}: {more}' if self.labelled else more
     def edge(i): return '#bbb' if not self.labelled else '#2a2' if self.labels[i] == self.labels[at] else '#c22'
     found = [part.mine[i] for i in look.found.ids[:most]]
-    return card(figure(self.images.opener(at, 64), words(at, f'query {look.query}'), 64),
-                *(figure(self.images.opener(i, 56), words(i, f'{d} bits'), edge=edge(i)) for i, d in zip(found, look.found.distances)))
+    return card(figure(opened(self.images, at, 64), words(at, f'query {look.query}'), 64),
+                *(figure(opened(self.images, i), words(i, f'{d} bits'), edge=edge(i)) for i, d in zip(found, look.found.distances)))
 
 # %% ../nbs/80_explorer.ipynb #6717831e
 def tried_table(
@@ -328,6 +334,7 @@ def seen(self: Desk,
 # %% ../nbs/80_explorer.ipynb #4fc28977
 def by_distance(seen, k):
     "k ids, nearest to the last search first, from its scores alone"
+    if seen.leaves < 3: raise NothingToWorkOn(f'there are {seen.leaves} different codes: wanted three or more')
     h = np.repeat(score_grid(seen)[0][-1], np.diff(seen.members))
     return seen.ids[np.lexsort([seen.ids, h])[:k]].tolist()
 
@@ -352,7 +359,7 @@ def attack(self: Desk,
     return out
 
 # %% ../nbs/80_explorer.ipynb #c734dba4
-def strip(desk, numbers, captions): return ''.join(figure(desk.images.opener(i, 56), c) for i, c in zip(numbers, captions))
+def strip(desk, numbers, captions, alt=''): return ''.join(figure(opened(desk.images, i), c, alt=alt) for i, c in zip(numbers, captions))
 
 def your_side(desk, asked, picture):
     "What the user sees, as HTML"
@@ -374,7 +381,7 @@ def attack_side(desk, asked):
     out = ['<h4 style="margin:2px">The cloud calculates</h4>']
     for name, got in desk.attack(asked).items():
         if got.numbers is None: out.append(f'<p><b>{name}</b>: nothing. {html.escape(got.why)}</p>')
-        else: out.append(f'<p><b>{name}</b>: {got.right:.0%} of these are among the {len(asked.results)} nearest (guessing: {got.guessing:.1%})</p>' + strip(desk, got.numbers[:12], [''] * 12))
+        else: out.append(f'<p><b>{name}</b>: {got.right:.0%} of these are among the {len(asked.results)} nearest (guessing: {got.guessing:.1%})</p>' + strip(desk, got.numbers[:12], [''] * 12, 'a picture that the attack found'))
     return card(*out)
 
 def page(desk, asked, picture, attack):
@@ -411,11 +418,12 @@ def retrieval_explorer(
     others: Images,  # pictures to ask about
     codes: np.ndarray,  # (m, d // 8) uint8, their packed codes
 ) -> widgets.VBox:  # to be shown as the last line of a cell
-    "One question, your side and the cloud's, under every lock."
+    "One question, your side and the cloud's, under every lock; raises `InputError` where there is nothing to ask about."
+    if not len(others) or len(others) != len(codes): raise InputError(f'there are {len(others)} pictures to ask about and {len(codes)} codes: wanted one or more, with a code each')
     controls, show, now = desk_controls(others), widgets.HTML(), SimpleNamespace(asked=None)
     def question():
         if controls['upload'].value: return desk.uploaded(bytes(controls['upload'].value[0]['content']))
-        return others.opener(controls['photo'].value, 64), codes[controls['photo'].value]
+        return opened(others, controls['photo'].value, 64), codes[controls['photo'].value]
     def update(change=None):
         owner, lock = change and change['owner'], controls['lock'].value
         if owner is controls['photo'] and controls['upload'].value: controls['upload'].value = ()  # the list counts again; this calls update too

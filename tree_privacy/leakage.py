@@ -331,7 +331,7 @@ def columns_found(
     "Which columns of the codes were found."
     return (np.abs(columns.T @ truth.codes).max(0) == len(truth.codes)).astype(float), 0.
 
-# %% ../nbs/60_leakage.ipynb #cde4a0e7
+# %% ../nbs/60_leakage.ipynb #3898466b
 def sign_iteration(
     seen: Seen,  # the table is enough
     seed: int = 0,  # int, where the walks begin
@@ -354,7 +354,7 @@ def sign_iteration(
     if not found.shape[1]: raise NothingToWorkOn('no corner of the cube was met in the span of the ciphertexts')
     return found
 
-# %% ../nbs/60_leakage.ipynb #0be15726
+# %% ../nbs/60_leakage.ipynb #e0c9319c
 def placed(
     columns: np.ndarray,  # (leaves, c) float, +1 and -1, in any order and with any signs
     known: Known,  # a few pairs
@@ -367,7 +367,7 @@ def placed(
         out[:, j] = columns[:, i] * np.sign(agree[i, j])
     return out
 
-# %% ../nbs/60_leakage.ipynb #a8c22c86
+# %% ../nbs/60_leakage.ipynb #6afc775f
 def fewest_known(
     columns: np.ndarray,  # (leaves, c) float, from an attack
     known: Known,  # more pairs than needed
@@ -377,7 +377,7 @@ def fewest_known(
         if placed(columns, known.first(k)).any(0).sum() == columns.shape[1]: return k
     raise NothingToWorkOn(f'{len(known.leaf)} known photographs do not place every column')
 
-# %% ../nbs/60_leakage.ipynb #33b66451
+# %% ../nbs/60_leakage.ipynb #a7591ae3
 def filled(
     guess: np.ndarray,  # (leaves, d) float, +1, -1, and 0 where nothing is known
     known: Known,  # some pairs
@@ -385,7 +385,7 @@ def filled(
     "The commonest bit of the known photographs where a column is missing."
     return np.where(guess == 0, np.where(known.codes.mean(0) > 0, 1., -1.), guess)
 
-# %% ../nbs/60_leakage.ipynb #08d2b76e
+# %% ../nbs/60_leakage.ipynb #77420c47
 def as_means(seen):
     "(nodes, c) float: ciphertexts changed so that parents are means of their children, with unit spread over the leaves; and (nodes,) float h"
     e, n, size = linear(seen, True), seen.leaves, np.diff(seen.members)
@@ -398,7 +398,7 @@ def as_means(seen):
     g = (np.average(x[:n], axis=0, weights=size) - x[-1]) / h[-1]
     return x + h[:, None] * g, h
 
-# %% ../nbs/60_leakage.ipynb #0a0c18e9
+# %% ../nbs/60_leakage.ipynb #cec312dd
 def children_of(x, i, near, size, limit=.2):
     "The nodes among `near` whose mean is x[i], or None"
     from scipy.optimize import nnls
@@ -408,7 +408,7 @@ def children_of(x, i, near, size, limit=.2):
         off = np.sqrt(((np.average(x[some], axis=0, weights=size[some]) - x[i]) ** 2).mean())
         if off * len(some) < limit: return some
 
-# %% ../nbs/60_leakage.ipynb #0a8daa94
+# %% ../nbs/60_leakage.ipynb #1fd2f9d8
 def tree_links(
     seen: Seen,  # links are not used
 ) -> np.ndarray:  # (nodes,) int, parents, -1 where none was found
@@ -427,7 +427,7 @@ def tree_links(
     if (parent < 0).all(): raise NothingToWorkOn('no node is the mean of others')
     return parent
 
-# %% ../nbs/60_leakage.ipynb #578541b1
+# %% ../nbs/60_leakage.ipynb #6c4abbfe
 def adopt(x, i, orders, size, parent):
     "Give node i its children, if they can be told; whether they could"
     for k in (8, 16, 24, 32, 48):
@@ -439,7 +439,7 @@ def adopt(x, i, orders, size, parent):
                 return True
     return False
 
-# %% ../nbs/60_leakage.ipynb #c47ecd45
+# %% ../nbs/60_leakage.ipynb #a5d27c7c
 def links_right(
     guess: np.ndarray,  # (nodes,) int, parents
     truth: Truth,  # with parents
@@ -591,7 +591,7 @@ def graph_right(
         chance.append((h <= edge).sum() / (len(h) - 1))
     return np.array(out), float(np.mean(chance))
 
-# %% ../nbs/60_leakage.ipynb #f42419fe
+# %% ../nbs/60_leakage.ipynb #aa8b2045
 class ScaleAndPerturb:
     "A weak lock for study: vectors of length one, scaled and moved (Fuchsbauer et al., SCN 2022). It does not hide bits."
     form = 'scale-and-perturb'
@@ -609,7 +609,7 @@ class ScaleAndPerturb:
         away *= fresh((len(points), 1)) ** (1 / self.bits) / np.linalg.norm(away, axis=1, keepdims=True)
         return self.scale * (points / np.sqrt(self.bits) + self.beta / 4 * away)
 
-# %% ../nbs/60_leakage.ipynb #550136b4
+# %% ../nbs/60_leakage.ipynb #767f653f
 def bits_by_sign(
     seen: Seen,  # under scale-and-perturb
 ) -> np.ndarray:  # (leaves, d) float, +1 and -1
@@ -617,7 +617,7 @@ def bits_by_sign(
     if seen.lock != 'scale-and-perturb': raise NothingToWorkOn('the coordinates of these ciphertexts are no bits')
     return np.where(seen.table[:seen.leaves] > 0, 1., -1.)
 
-# %% ../nbs/60_leakage.ipynb #a629cac9
+# %% ../nbs/60_leakage.ipynb #b49c7c0a
 def columns_placed(seen, known, seconds):
     "(leaves, d) codes by sign iteration and as few known photographs as suffice, or all there are; and those known"
     if not len(known.leaf): raise NothingToWorkOn('no photograph is known')
@@ -636,7 +636,7 @@ def on_pairs(attack, some):
     return run
 def bits_score(guess, truth, known, seen): return bits_right(guess[0], truth, guess[1])
 
-# %% ../nbs/60_leakage.ipynb #aeb356bc
+# %% ../nbs/60_leakage.ipynb #53efef0d
 ATTACKS = {  # name: what it needs, run(seen, known, seconds), score(guess, truth, known, seen)
     'known plaintext': ('d + 1 known photographs, d searches', on_pairs(known_plaintext, pairs(1, 1)), bits_score),
     'known ciphertexts': ('known photographs, one a dimension', on_pairs(known_ciphertexts, lambda s, k: k), bits_score),
@@ -655,7 +655,7 @@ ATTACKS = {  # name: what it needs, run(seen, known, seconds), score(guess, trut
     'signs of ciphertexts': ('nothing', lambda s, k, t: bits_by_sign(s), lambda g, truth, k, s: bits_right(g, truth, Known())),
 }
 
-# %% ../nbs/60_leakage.ipynb #69cbab89
+# %% ../nbs/60_leakage.ipynb #ad069b61
 def check_play(attacks, seconds):
     "The names of attacks, all for None; raises `InputError` unless these are attacks and a time."
     attacks = list(ATTACKS) if attacks is None else attacks
@@ -664,7 +664,7 @@ def check_play(attacks, seconds):
     if not number(seconds, 0, 1e9): raise InputError(f'seconds is {seconds!r}: wanted a number from 0 on')
     return attacks
 
-# %% ../nbs/60_leakage.ipynb #1063c215
+# %% ../nbs/60_leakage.ipynb #b0ab0cb8
 def play(
     seen: Seen,  # what the cloud has
     known: Known,  # what it knows beforehand
@@ -690,7 +690,7 @@ def play(
             rows.append(row | dict(recovered=None, guessing=None, low=None, high=None, seconds=round(time.perf_counter() - start, 3), why=str(why)))
     return rows
 
-# %% ../nbs/60_leakage.ipynb #3da5fbd5
+# %% ../nbs/60_leakage.ipynb #c3b55c6b
 def table(
     rows: list,  # from `play`, of one or several locks
     times: bool = False,  # bool, with seconds
@@ -708,7 +708,7 @@ def table(
         lines.append(f'{name:24} {needs:36}' + ''.join(f'{cell(by.get((name, lock))):>{width}}' for lock in locks))
     return '\n'.join(lines)
 
-# %% ../nbs/60_leakage.ipynb #eb61e9b6
+# %% ../nbs/60_leakage.ipynb #8d4e2034
 def stage(
     folder,  # path of an index
     key,  # the OwnerKey, to make the searches and to know the truth
@@ -727,7 +727,7 @@ def stage(
     asked[len(asked) - len(asked) // 10:] = asked[:len(asked) // 10]
     return told(see(cloud, sent(user, cloud, asked, fetch)), opened, user, cloud, asked, known_pairs, seed)
 
-# %% ../nbs/60_leakage.ipynb #653b7cf6
+# %% ../nbs/60_leakage.ipynb #c8bc7b16
 def told(seen, opened, user, cloud, asked, known_pairs, seed):
     "What the attacker knows and the truth: forty files, the folders' sizes, and pairs of code and ciphertext"
     some, files = np.random.default_rng(seed).permutation(opened.ids)[:40], []

@@ -37,7 +37,7 @@ N, T, PRIME_BITS = 2048, 257, 53  # coefficients, plaintext modulus, bits of the
 
 # %% ../nbs/70_private_locks.ipynb #17c40081
 class Ring:
-    "SEAL with some parameters, refused unless they have 128-bit security"
+    "SEAL with some parameters, refused unless they are on its list for 128 bits"
     def __init__(self, scheme, n, primes, t):
         p = seal.EncryptionParameters(scheme)
         p.set_poly_modulus_degree(n)
@@ -52,7 +52,7 @@ def ring(): return Ring(seal.scheme_type.bgv, N, seal.CoeffModulus.Create(N, [PR
 
 def modulus(): return ring().primes[0]
 
-# %% ../nbs/70_private_locks.ipynb #00d187ed
+# %% ../nbs/70_private_locks.ipynb #62cb619e
 @contextmanager
 def place_in_memory():
     "The path of a file in memory, where the system has such a thing, or else in a folder that is removed afterwards"
@@ -75,7 +75,7 @@ def header(self: Ring, size, ntt=True, level=None):
     about, bytes_ = u64(*where.parms_id()) + bytes([ntt]) + u64(size[0], self.n, size[1]) + np.float64(1).tobytes() + u64(1), 8 * size[0] * size[1] * self.n
     return mark + u64(16 + len(about) + 24 + bytes_) + about + mark + u64(24 + bytes_, size[0] * size[1] * self.n)
 
-# %% ../nbs/70_private_locks.ipynb #7fea6b22
+# %% ../nbs/70_private_locks.ipynb #fb55e30c
 @patch
 def arrays_of(self: Ring, ciphertexts):
     "A list of (polynomials, primes, n) uint64"
@@ -94,7 +94,7 @@ def ciphertext_of(self: Ring, parts, ntt=True, level=None):
     except (RuntimeError, ValueError): raise InputError('these numbers are no ciphertext under the parameters of this version') from None
     return c
 
-# %% ../nbs/70_private_locks.ipynb #4d74f771
+# %% ../nbs/70_private_locks.ipynb #684b3548
 @patch
 def plaintext_of(self: Ring, row):
     "A plaintext from (n,) whole numbers modulo t"
@@ -116,7 +116,7 @@ def points_of(self: Ring, row):
     data = seal.Evaluator(self.context).transform_to_ntt(self.plaintext_of(row), where.parms_id()).to_bytes()
     return np.frombuffer(data, '<u8', offset=len(data) - 8 * self.n * len(where.parms().coeff_modulus())).reshape(-1, self.n)
 
-# %% ../nbs/70_private_locks.ipynb #c550c1a2
+# %% ../nbs/70_private_locks.ipynb #0aef5480
 def arrays_of(ciphertexts): return [x[:, 0] for x in ring().arrays_of(ciphertexts)]
 
 def parts_of(ciphertext): return arrays_of([ciphertext])[0]
@@ -129,7 +129,7 @@ def coefficients(plaintext): return ring().coefficients(plaintext)
 
 def points_of(row): return ring().points_of(row)[0]
 
-# %% ../nbs/70_private_locks.ipynb #f27a2427
+# %% ../nbs/70_private_locks.ipynb #a7453265
 @compiled
 def pack_numbers(numbers, bits, out):
     "Write (m, n) uint64 numbers of some bits into (m, n * bits / 8) bytes"
@@ -154,7 +154,7 @@ def unpack_numbers(packed, bits, out):
             out[i, j] = held & np.uint64((1 << bits) - 1)
             held, full = held >> np.uint64(bits), full - bits
 
-# %% ../nbs/70_private_locks.ipynb #43a1a16a
+# %% ../nbs/70_private_locks.ipynb #06568492
 ROW = N * PRIME_BITS // 8  # bytes of a polynomial
 
 def packed(numbers, bits=PRIME_BITS):
@@ -171,7 +171,7 @@ def unpacked(data, bits=PRIME_BITS):
     unpack_numbers(np.ascontiguousarray(data).reshape(-1, data.shape[-1]), bits, out)
     return out.reshape(*data.shape[:-1], n)
 
-# %% ../nbs/70_private_locks.ipynb #0b48981c
+# %% ../nbs/70_private_locks.ipynb #70a7aa72
 @patch
 def key_of(self: Ring, data):
     "A SEAL key from its bytes"
@@ -182,7 +182,7 @@ def key_of(self: Ring, data):
         except (RuntimeError, ValueError): raise InputError('this is no key of this lock, or is damaged: use the key file that the index was made with') from None
     return key
 
-# %% ../nbs/70_private_locks.ipynb #c15ce612
+# %% ../nbs/70_private_locks.ipynb #e74d65e4
 class HomomorphicKey:
     "The secret that encrypts codes and queries, and opens scores (BGV: Brakerski, Gentry and Vaikuntanathan, ITCS 2012)."
     def __init__(self,
@@ -204,9 +204,9 @@ class HomomorphicKey:
         "The key that a user's secret gives: coefficients -1, 0 and 1, all as likely."
         return cls(key_bytes(ternary(secret)))
 
-    def __repr__(self): return 'HomomorphicKey(128-bit security, 2,048 coefficients)'
+    def __repr__(self): return 'HomomorphicKey(128-bit parameter set, guidelines of 2024, 2,048 coefficients)'
 
-# %% ../nbs/70_private_locks.ipynb #3b79fd71
+# %% ../nbs/70_private_locks.ipynb #8e212f6c
 def ternary(secret, n=N):
     "(n,) int64: -1, 0 and 1 from a stream of bytes, each as likely; bytes of 255 are left out"
     stream = np.frombuffer(keystream(subkey(secret, 'ternary'), 2 * n), np.uint8)
@@ -216,7 +216,7 @@ def key_bytes(coefficients):
     "What SEAL would write for a key of (N,) coefficients"
     return written(seal.KeyGenerator(ring().context).secret_key().save)[:-8 * N] + points_of(coefficients).tobytes()
 
-# %% ../nbs/70_private_locks.ipynb #7c2e1968
+# %% ../nbs/70_private_locks.ipynb #8b73cdcd
 def lock_codes(
     key: HomomorphicKey,  # of the owner
     codes: np.ndarray,  # (n, d // 8) uint8, packed codes
@@ -228,7 +228,7 @@ def lock_codes(
         table[i] = arrays_of(key._encryptor.encrypt_symmetric(plaintext_of(column)) for column in columns[i])
     return table
 
-# %% ../nbs/70_private_locks.ipynb #aec4c6c7
+# %% ../nbs/70_private_locks.ipynb #dad9f7d0
 def columns_of(
     codes: np.ndarray,  # (n, d // 8) uint8, packed codes
 ) -> np.ndarray:  # (chunks, d, N) int64: +1 and -1, and 0 behind the last
@@ -245,7 +245,7 @@ def publish_codes(
     "A collection in the clear, for private queries."
     return np.stack([[points_of(column)[None] for column in chunk] for chunk in progress(columns_of(codes), 'arranging codes')])
 
-# %% ../nbs/70_private_locks.ipynb #6d00678c
+# %% ../nbs/70_private_locks.ipynb #72846f63
 @compiled
 def product(a, b, q):
     "a * b modulo q, for uint64 with a * b below 2 ** 108: the quotient is guessed in double precision and corrected"
@@ -266,7 +266,7 @@ def random_polynomials(seed, count):
     numbers = np.frombuffer(keystream(seed, 8 * (count * N + 64)), '<u8') & np.uint64(2 ** PRIME_BITS - 1)
     return numbers[numbers < modulus()][:count * N].reshape(count, N)
 
-# %% ../nbs/70_private_locks.ipynb #d66c083c
+# %% ../nbs/70_private_locks.ipynb #105dcac2
 def errors(count):
     "(count, N) int64"
     words = np.frombuffer(keystream(os.urandom(32), 8 * count * N), '<u8').reshape(count, N)
@@ -280,7 +280,7 @@ def masked(constants, error, a, secret, t, q, out):
         m = np.uint64(constants[j]) if constants[j] >= 0 else q - np.uint64(-constants[j])
         for i in range(out.shape[1]): out[j, i] = (m + product(error[j, i], t, q) + q - product(a[j, i], secret[i], q)) % q
 
-# %% ../nbs/70_private_locks.ipynb #7bf99064
+# %% ../nbs/70_private_locks.ipynb #09c47b95
 def ask(
     key: HomomorphicKey,  # of the user
     code: np.ndarray,  # (d // 8,) uint8, a packed code
@@ -294,7 +294,7 @@ def ask(
     masked(constants, error, random_polynomials(seed, d), key._values, np.uint64(T), np.uint64(modulus()), first)
     return dict(seed=np.frombuffer(seed, np.uint8), first=packed(first))
 
-# %% ../nbs/70_private_locks.ipynb #6b38086e
+# %% ../nbs/70_private_locks.ipynb #8fece82c
 @compiled
 def modulo(low, middle, high, q):
     "low + middle * 2 ** 27 + high * 2 ** 54 modulo q, for uint64 numbers"
@@ -319,7 +319,7 @@ def sum_of_products(columns, constants, q, out):
         for part in range(3):
             for i in range(step): out[part, begin + i] = modulo(s[3 * part, i], s[3 * part + 1, i], s[3 * part + 2, i], q)
 
-# %% ../nbs/70_private_locks.ipynb #565f6c89
+# %% ../nbs/70_private_locks.ipynb #1f9e61d7
 @compiled
 def sum_of_multiples(columns, constants, q, out):
     "Fill (2, N) with the sum of the products of (d, 1, N) columns and (d, 2, N) constants"
@@ -337,7 +337,7 @@ def sum_of_multiples(columns, constants, q, out):
         for part in range(2):
             for i in range(step): out[part, begin + i] = modulo(s[3 * part, i], s[3 * part + 1, i], s[3 * part + 2, i], q)
 
-# %% ../nbs/70_private_locks.ipynb #243f275a
+# %% ../nbs/70_private_locks.ipynb #f7992b9e
 class HomomorphicCloud:
     "Computes encrypted scores. It holds no key, and none can be made from what it holds."
     def __init__(self,
@@ -358,7 +358,7 @@ class HomomorphicCloud:
         for columns, sums in zip(self.table, out): (sum_of_products if parts == 2 else sum_of_multiples)(columns, constants, np.uint64(modulus()), sums)
         return packed(out)
 
-# %% ../nbs/70_private_locks.ipynb #d5c2bee5
+# %% ../nbs/70_private_locks.ipynb #29eaade8
 class Checks:
     "Secret linear equations that true scores fulfil, and others do not."
     def __init__(self,
@@ -379,7 +379,7 @@ class Checks:
         "Whether these are the scores of this collection for this query."
         return bool((scores[self.n:] == 0).all() and ((self.weights @ scores[:self.n] - wanted) % T == 0).all())
 
-# %% ../nbs/70_private_locks.ipynb #8bbb5296
+# %% ../nbs/70_private_locks.ipynb #f054fbec
 def wanted_of(
     sums: np.ndarray,  # (16, d) uint16, from `Checks.sums`
     code: np.ndarray,  # (d // 8,) uint8, what is asked
@@ -387,7 +387,7 @@ def wanted_of(
     "What the scores of a query must add up to."
     return sums.astype(np.int64) @ signs(code) % T
 
-# %% ../nbs/70_private_locks.ipynb #60952576
+# %% ../nbs/70_private_locks.ipynb #bb683daf
 def open_scores(
     key: HomomorphicKey,  # of the user
     reply: np.ndarray,  # (chunks, 3 or 2, ROW) uint8, from the cloud
@@ -403,12 +403,12 @@ def open_scores(
     if not checks.fit(scores, wanted): raise Forged('this reply is forged: these are not the scores of this query on this collection. Ask this cloud no more, and have the index locked anew')
     return (bits - scores[:checks.n]) * pow(2, -1, T) % T
 
-# %% ../nbs/70_private_locks.ipynb #fbc558d7
+# %% ../nbs/70_private_locks.ipynb #ec92ecad
 def decrypted(key, reply):
     "(chunks * N,) int64, scores modulo T, of which nothing is verified"
     return np.concatenate([coefficients(key._decryptor.decrypt(ciphertext_of(parts))) for parts in unpacked(reply)])
 
-# %% ../nbs/70_private_locks.ipynb #d09d3af6
+# %% ../nbs/70_private_locks.ipynb #ce5c95ff
 def forged(
     chunks: int,  # int, chunks of the collection
     k: int,  # int, the exponent
@@ -420,7 +420,7 @@ def forged(
     parts[:, 1] = points_of(column)
     return packed(parts)
 
-# %% ../nbs/70_private_locks.ipynb #759f79ff
+# %% ../nbs/70_private_locks.ipynb #85e2453a
 def read_key(
     chunks: int,  # int, chunks of the collection
     n: int,  # int, photographs
@@ -438,7 +438,7 @@ def read_key(
             u += best[-1] + 1 if len(best) == len(ids) else n
     return HomomorphicKey(key_bytes(s))
 
-# %% ../nbs/70_private_locks.ipynb #5ece0be3
+# %% ../nbs/70_private_locks.ipynb #370962a3
 class Homomorphic(Lock):
     "The cloud computes every score and sees none. In the public form it knows the codes, and only queries are hidden."
     options, guarded = dict(form=('encrypted', one_of('encrypted', 'public'))), True
@@ -456,7 +456,7 @@ class Homomorphic(Lock):
 
     def cloud(self, m, files): return HomomorphicCloud(files['columns']['table'])
 
-# %% ../nbs/70_private_locks.ipynb #c61209f0
+# %% ../nbs/70_private_locks.ipynb #c44f3fe7
 LOCKS['homomorphic'] = Homomorphic()
 
 def version_secret(key, index, version): return subkey(key.secret, f'private lock {version}', bytes.fromhex(index))
@@ -469,7 +469,7 @@ def search(self: HomomorphicCloud,
     "Scores as a reply."
     return {}, dict(scores=self.scores(arrays))
 
-# %% ../nbs/70_private_locks.ipynb #1546d5fa
+# %% ../nbs/70_private_locks.ipynb #b58d0a70
 @patch
 def ready(self: Homomorphic, user):
     "key, checks and sums"
@@ -485,7 +485,7 @@ def ask(self: Homomorphic, user, code, wanted, note):
     told = dict(k=wanted['k'], ids=user.manifest['ids'], factor=factor, sums=wanted_of(user.ready.sums, code).tolist(), code=code.tobytes().hex(), note=text_bytes(note).hex())
     return user.asking({}, ask(user.ready.key, code, factor), **told)
 
-# %% ../nbs/70_private_locks.ipynb #dc898e8a
+# %% ../nbs/70_private_locks.ipynb #8bd047d4
 @patch
 def read(self: Homomorphic, asked, reply):
     "Decrypt, verify and rank"
@@ -496,28 +496,29 @@ def read(self: Homomorphic, asked, reply):
     distance = open_scores(ready.key, reply.arrays['scores'], 8 * len(asked.code), ready.checks, np.array(asked.told['sums']), asked.told['factor'])
     return nearest_first(ids, distance, None, asked.told['k'])
 
-# %% ../nbs/70_private_locks.ipynb #a778b450
+# %% ../nbs/70_private_locks.ipynb #5fc171d6
 def hidden(
     fetch: str,  # str, how photographs are fetched
 ) -> list:  # tuples of what, cloud, user, both, why, attacks that show it
     "What a lock that holds gives away: to the cloud nothing, before results are fetched."
-    alike = 'no no no part' if fetch in ('direct', 'decoys') else NEVER
+    direct, shown = fetch == 'direct', 'no no no part' if fetch in ('direct', 'decoys') else NEVER
+    why = lambda hides, shows: hides if shown == NEVER else shows
     return [('folders (labels)', NEVER, ALWAYS, ALWAYS, 'sealed with the names', ()),
             ('codes of photographs', NEVER, ALWAYS, ALWAYS, 'a granted key opens them', ()),
-            ('which photographs look alike', alike, ALWAYS, ALWAYS, 'those that are fetched together' if alike != NEVER else 'nothing that the cloud sees depends on it', ('fetched together',) if fetch == 'direct' else ()),
-            ('a query and its code', NEVER, OWN, ASKED, 'whoever holds a key opens the requests of others', ()),
+            ('which photographs look alike', shown, ALWAYS, ALWAYS, why('nothing that the cloud sees depends on it', 'those that are fetched together'), ('fetched together',) if direct else ()),
+            ('a query and its code', shown, OWN, ASKED, why('whoever holds a key opens the requests of others', 'it is like the photographs that are fetched'), ()),
             ('distances between a query and photographs', NEVER, OWN, ASKED, 'only a key opens them', ()),
-            ('the order of results', NEVER, OWN, ASKED, 'the user ranks', ()),
-            ('two requests are for one picture', NEVER, 'no no own own', REPEATED, 'every request is made of fresh random numbers', ()),
+            ('the order of results', 'no no no all' if direct else NEVER, OWN, ASKED, 'they are fetched in their order' if direct else 'the user ranks', ()),
+            ('two requests are for one picture', shown, 'no no own own', REPEATED, why('every request is made of fresh random numbers', 'the same photographs are fetched'), ()),
             ('how many results are wanted', 'no no no all' if fetch in ('direct', 'decoys', 'private') else NEVER, OWN, ASKED, 'it is not sent before something is fetched', ())]
 
-# %% ../nbs/70_private_locks.ipynb #db27f92b
+# %% ../nbs/70_private_locks.ipynb #dbea987c
 @patch
 def leaks(self: Homomorphic, fetch, form):
     known = {'codes of photographs': 'the collection is public', 'which photographs look alike': 'distances between codes'}
     return [(r[0], ALWAYS, *r[2:4], known[r[0]], ()) if form == 'public' and r[0] in known else r for r in hidden(fetch)]
 
-# %% ../nbs/70_private_locks.ipynb #eb8509d9
+# %% ../nbs/70_private_locks.ipynb #afc0babc
 class SealedTable(Lock):
     "The cloud computes nothing: the user fetches sealed codes and names once, and looks for himself."
     size, silent = 4096, True
@@ -534,7 +535,7 @@ class SealedTable(Lock):
             write_synced(part / f'codes-{about["version"]:06}-{i:05}.safetensors', save(dict(box=np.frombuffer(box, np.uint8))))
         return SimpleNamespace(public={}, told=b'', known=known, tree=None)
 
-# %% ../nbs/70_private_locks.ipynb #ee22027d
+# %% ../nbs/70_private_locks.ipynb #61269ec5
 LOCKS['sealed'] = SealedTable()
 BOX = re.compile(r'codes-(\d{6,})-(\d{5,})\.safetensors')
 
@@ -554,7 +555,7 @@ def _kept(self: SealedTable, sealer, before, ids):
     if smallest and sum(map(len, whole.values())) < len(ids) and len(whole[smallest]) < self.size: del whole[smallest]
     return whole
 
-# %% ../nbs/70_private_locks.ipynb #eaeff43a
+# %% ../nbs/70_private_locks.ipynb #48e9fc4c
 @patch
 def ask(self: SealedTable, user, code, wanted, note):
     "Fetch what is missing, and scan; where nothing is, there is nothing to send"
@@ -568,7 +569,7 @@ def ask(self: SealedTable, user, code, wanted, note):
         return nearest_first(ids, hamming(code[None], codes)[0], texts, wanted['k'])
     return Session(None, b'', None, finish({})) if hasattr(user, 'table') else fetch_files(user, names, finish)
 
-# %% ../nbs/70_private_locks.ipynb #c9c5a8a6
+# %% ../nbs/70_private_locks.ipynb #65766fb4
 class NothingToSearch:
     "The cloud's half of a lock under which it only keeps files"
     def search(self, header, arrays): raise InputError('under this lock the cloud cannot search: the user fetches sealed boxes and looks for himself')
@@ -582,7 +583,7 @@ def cloud(self: SealedTable, m, files): return NothingToSearch()
 @patch
 def leaks(self: SealedTable, fetch): return hidden(fetch)
 
-# %% ../nbs/70_private_locks.ipynb #b6df7892
+# %% ../nbs/70_private_locks.ipynb #19ac9791
 def rows_of(table, n):
     "(n, 2 d) float: the coefficients of all columns' ciphertexts at each photograph's place, between -q / 2 and q / 2"
     plain = lambda parts: parts_of(seal.Evaluator(ring().context).transform_from_ntt(ciphertext_of(parts)))
@@ -602,7 +603,7 @@ def evidence(self: Homomorphic, cloud, searches):
     if table.shape[2] == 1: table = np.concatenate([table, table], axis=2)  # the public form: codes in the clear, in the same arrangement
     return dict(table=rows_of(table, n), leaves=n, lock='homomorphic', trapdoors=[trapdoor_of(x) for x in searches], ids=cloud.ids)
 
-# %% ../nbs/70_private_locks.ipynb #b652b7bd
+# %% ../nbs/70_private_locks.ipynb #a702feb6
 def record_bits(cloud, bits):
     "(n, 160 + d) float: +1 and -1, the nonce, length and code of sealed records bit by bit"
     return np.unpackbits(cloud.records[:, :20 + bits // 8], axis=1).astype(np.float32) * 2 - 1
@@ -610,7 +611,7 @@ def record_bits(cloud, bits):
 @patch
 def evidence(self: SealedTable, cloud, searches): return dict(table=record_bits(cloud, cloud.manifest['bits']), leaves=len(cloud.ids), lock='sealed', ids=cloud.ids)
 
-# %% ../nbs/70_private_locks.ipynb #cf07dfaa
+# %% ../nbs/70_private_locks.ipynb #be37a38a
 def told_apart(
     numbers: np.ndarray,  # (m, f) float, what was seen of requests for two queries by turns
 ) -> tuple:  # float, share of the second half that is told apart, and float, half the width of a coin's 95 % interval

@@ -20,7 +20,7 @@ from .data import InputError
 from .measures import signs
 from .tree import GRID, number, whole
 
-# %% ../nbs/30_random_matrix.ipynb #cf3fa8f5
+# %% ../nbs/30_random_matrix.ipynb #c7df6617
 def subkey(
     secret: bytes,  # 32 bytes from the operating system
     purpose: str,  # str, different purposes give independent keys
@@ -29,7 +29,7 @@ def subkey(
     "HKDF-SHA256 (RFC 5869)."
     return HKDF(SHA256(), 32, salt, b'tree_privacy 1 ' + purpose.encode()).derive(secret)
 
-# %% ../nbs/30_random_matrix.ipynb #8e49ef9a
+# %% ../nbs/30_random_matrix.ipynb #4e39bd38
 def expanded(
     key: bytes,  # 32 bytes
     shape: tuple,  # of the array wanted
@@ -43,7 +43,7 @@ def fresh(
     "Numbers from the operating system."
     return unit_floats(os.urandom(8 * int(np.prod(shape)))).reshape(shape)
 
-# %% ../nbs/30_random_matrix.ipynb #6b8b9881
+# %% ../nbs/30_random_matrix.ipynb #2fa79fd6
 def keystream(key, count):
     "count bytes of an AES-256-CTR stream from a key of 32 bytes"
     return Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor().update(bytes(count))
@@ -56,7 +56,7 @@ def normal(u, v):
     "Standard normal numbers from two arrays of uniform ones (Box and Muller)"
     return np.sqrt(-2 * np.log(u)) * np.cos(2 * np.pi * v)
 
-# %% ../nbs/30_random_matrix.ipynb #f3f56bf2
+# %% ../nbs/30_random_matrix.ipynb #0272f872
 def random_matrix(
     key: bytes,  # 32 bytes
     size: int,  # int, rows and columns
@@ -69,11 +69,11 @@ def random_matrix(
     stretch = condition ** np.linspace(-.5, .5, size)
     return q1 * stretch @ q2.T, q2 / stretch @ q1.T
 
-# %% ../nbs/30_random_matrix.ipynb #b3741e4c
+# %% ../nbs/30_random_matrix.ipynb #41d310d2
 FORMS = 'basic', 'split', 'noisy'
 ARTIFICIAL = 16  # coordinates of the noisy form, of which a query picks half
 
-# %% ../nbs/30_random_matrix.ipynb #8c6a9bcb
+# %% ../nbs/30_random_matrix.ipynb #822d1149
 def check_lock(secret, bits, form, condition, noise, sigma):
     "Raise `InputError` unless a key can be made of these."
     good = whole(bits, 8, 2 ** 16) and bits % 8 == 0 and number(condition, 1, 1e15) and number(noise, 0, 1e6) and number(sigma, 1e-6, 1e6)
@@ -81,7 +81,7 @@ def check_lock(secret, bits, form, condition, noise, sigma):
         raise InputError(f"form {form!r}, a secret of {len(secret)} bytes, {bits!r} bits, condition {condition!r}, noise {noise!r}, sigma {sigma!r}: wanted one of "
                          f"{', '.join(FORMS)}, 32 bytes, a multiple of 8, a number from 1 on, a number from 0 to a million, a number above 0 to a million")
 
-# %% ../nbs/30_random_matrix.ipynb #64618683
+# %% ../nbs/30_random_matrix.ipynb #e2ae77ab
 class MatrixKey:
     "A secret that encrypts nodes and queries so that their inner products survive (Wong et al., SIGMOD 2009)."
     def __init__(self,
@@ -107,11 +107,11 @@ class MatrixKey:
         "A key from the operating system's randomness. Who loses it loses the index; who copies it reads every code."
         return cls(os.urandom(32), bits, **options)
 
-# %% ../nbs/30_random_matrix.ipynb #149382f3
+# %% ../nbs/30_random_matrix.ipynb #4fde80a2
 @patch
 def __repr__(self: MatrixKey): return f'MatrixKey({self.bits} bits, {self.form} form, condition number {self.condition:g})'
 
-# %% ../nbs/30_random_matrix.ipynb #9160f956
+# %% ../nbs/30_random_matrix.ipynb #8675506d
 def shares(key, rows, where, scale):
     "(n, d + 1) rows as two summands: random where `where` holds, two copies elsewhere"
     if key.form != 'split': return (rows,)
@@ -119,7 +119,7 @@ def shares(key, rows, where, scale):
     half = np.where(where, rows / 2, rows)
     return half + offset, half - offset
 
-# %% ../nbs/30_random_matrix.ipynb #ed5d556b
+# %% ../nbs/30_random_matrix.ipynb #2406799e
 @patch
 def encrypt_nodes(self: MatrixKey,
     vectors: np.ndarray,  # (n, d + 1) float64, from MergeTree.vectors
@@ -131,7 +131,7 @@ def encrypt_nodes(self: MatrixKey,
         vectors = np.hstack([vectors, normal(*fresh((2, len(vectors), ARTIFICIAL))) * self.sigma / np.sqrt(ARTIFICIAL / 2)])
     return np.hstack([half @ m for half, m in zip(shares(self, vectors, self.splits, 1), self.matrices)])
 
-# %% ../nbs/30_random_matrix.ipynb #8ca73522
+# %% ../nbs/30_random_matrix.ipynb #088c3e20
 @patch
 def encrypt_query(self: MatrixKey,
     code: np.ndarray,  # (d // 8,) uint8, a packed code
@@ -145,7 +145,7 @@ def encrypt_query(self: MatrixKey,
     halves = shares(self, row, ~self.splits, r)
     return np.hstack([half @ i.T for half, i in zip(halves, self.inverses)])[0], r
 
-# %% ../nbs/30_random_matrix.ipynb #3de5eed8
+# %% ../nbs/30_random_matrix.ipynb #73a90cfe
 def distances(
     scores: np.ndarray,  # (n,) float64, what the cloud computed for leaves
     r: float,  # float, the query's own
@@ -159,7 +159,7 @@ def distances(
         raise InputError(f'{(~fits).sum()} of {len(fits)} scores belong to no Hamming distance: this reply was altered or is for another query')
     return rounded.astype(np.int64)
 
-# %% ../nbs/30_random_matrix.ipynb #b8dd6a3f
+# %% ../nbs/30_random_matrix.ipynb #4a632acb
 @patch
 def epsilon(self: MatrixKey,
     dtype,  # numpy.float32 or numpy.float64, how ciphertexts are stored
@@ -168,7 +168,7 @@ def epsilon(self: MatrixKey,
     size = len(self.matrices) * self.size
     return float(np.finfo(dtype).eps / 2 + 4 * size * self.condition * 2. ** -53)
 
-# %% ../nbs/30_random_matrix.ipynb #d6255c99
+# %% ../nbs/30_random_matrix.ipynb #93b69d3a
 @patch
 def store(self: MatrixKey,
     ciphertexts: np.ndarray,  # (n, D) float64

@@ -1297,7 +1297,7 @@ def leaks(self: RandomMatrix, fetch, form, rule):
 
 # %% ../nbs/50_roles.ipynb #9775dda9
 FETCHED = dict(direct=('no no no all', 'by their ids; those that are fetched together look alike', ('fetched together',)),
-               decoys=('no no no part', 'one in ten is meant; asking twice for the same gives it away', ()),
+               decoys=('no no no part', 'one in ten is meant; asking twice gives it away, and so do many fetches of neighbours', ()),
                thumbnails=(NEVER, 'everything is fetched once and kept', ()), none=(NEVER, 'nothing is fetched', ()))
 
 def always_leaks(photos, fetch, silent):
