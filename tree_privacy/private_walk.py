@@ -75,7 +75,7 @@ def layout(
     best = min(plans, key=lambda x: 1.3 * x.cells + 36 * x.chunks)
     return SimpleNamespace(**vars(best), levels=(best.cells - 1).bit_length())
 
-# %% ../nbs/73_private_walk.ipynb #52014d08
+# %% ../nbs/73_private_walk.ipynb #38e033b8
 def ask_rows(
     key: RetrievalKey,  # of the user
     wanted: list,  # m int, numbers of rows; the same one may come twice
@@ -94,7 +94,7 @@ def ask_rows(
         first.append([(x + multiplied((y + q - z) % q, s, q)) % q for x, y, z, s, q in zip(c0, c1, a, key._values, np.array(wide().primes, np.uint64))])
     return dict(seed=np.frombuffer(seed, np.uint8), first=packed(np.array(first), BITS[0]))
 
-# %% ../nbs/73_private_walk.ipynb #c01a346f
+# %% ../nbs/73_private_walk.ipynb #70a56eee
 def secret_factors(m): return [1 + secrets.randbelow(65536) for _ in range(m)]
 
 def random_pairs(seed, m):
@@ -102,7 +102,7 @@ def random_pairs(seed, m):
     numbers = np.frombuffer(keystream(seed, 8 * (2 * m * SLOTS + 2 * 4096)), '<u8').reshape(2, -1) & np.uint64(2 ** BITS[0] - 1)
     return np.stack([x[x < q][:m * SLOTS].reshape(m, SLOTS) for x, q in zip(numbers, wide().primes)], axis=1)
 
-# %% ../nbs/73_private_walk.ipynb #1831cbc2
+# %% ../nbs/73_private_walk.ipynb #537a2d18
 @compiled
 def chosen(selections, table, q, out):
     "Fill (2, chunks, primes, n) with the sum over cells of (cells, 2, primes, n) selections times (cells, chunks, primes, n) rows, all at SEAL's points"
@@ -118,7 +118,7 @@ def chosen(selections, table, q, out):
                         high[i] += a[i] * (b[i] >> shift)
                 for i in range(len(low)): out[part, chunk, p, i] = (low[i] % q[p] + (high[i] % q[p] << shift)) % q[p]
 
-# %% ../nbs/73_private_walk.ipynb #5325e814
+# %% ../nbs/73_private_walk.ipynb #9b6e83a5
 class RetrievalCloud:
     "Hands out rows without learning which. It holds a table and the keys for expanding, and no key that opens anything."
     def __init__(self,
@@ -133,7 +133,7 @@ class RetrievalCloud:
             except (RuntimeError, ValueError): raise InputError('these are no keys for expanding, or are damaged: fetch the index again') from None
         self.points = None
 
-# %% ../nbs/73_private_walk.ipynb #b247f677
+# %% ../nbs/73_private_walk.ipynb #c856ea1e
 @patch
 def _rows_at_points(self: RetrievalCloud, first, last):
     "(cells, last - first, primes, n) uint64: some polynomials of every cell, at SEAL's points"
@@ -155,7 +155,7 @@ def _blocks(self: RetrievalCloud):
     self.points = [(*part, self._rows_at_points(*part)) for part in parts]
     return self.points
 
-# %% ../nbs/73_private_walk.ipynb #18b8650b
+# %% ../nbs/73_private_walk.ipynb #06d03512
 @patch
 def answer(self: RetrievalCloud,
     request: dict,  # from `ask_rows`
@@ -174,7 +174,7 @@ def answer(self: RetrievalCloud,
             replies[i, begin:end] = np.stack([self._shortened(parts) for parts in out.swapaxes(0, 1)])
     return packed(replies, BITS[0])
 
-# %% ../nbs/73_private_walk.ipynb #6c803679
+# %% ../nbs/73_private_walk.ipynb #a73ef34a
 @patch
 def _expanded(self: RetrievalCloud, parts):
     "(cells, 2, primes, n) uint64 selections, at SEAL's points"
@@ -197,7 +197,7 @@ def _shortened(self: RetrievalCloud, parts):
     e = seal.Evaluator(wide().context)
     return wide().arrays_of([e.mod_switch_to_next(e.transform_from_ntt(wide().ciphertext_of(parts)))])[0][:, 0]
 
-# %% ../nbs/73_private_walk.ipynb #a106e31c
+# %% ../nbs/73_private_walk.ipynb #d4b5eb18
 def open_rows(
     key: RetrievalKey,  # of the user
     reply: np.ndarray,  # (m, chunks, 2, WIDE) uint8, from the cloud
@@ -216,7 +216,7 @@ def open_rows(
         out[i] = opened.astype('<u2').view(np.uint8)[row % plan.per * size:][:size]
     return out
 
-# %% ../nbs/73_private_walk.ipynb #ee73dc9f
+# %% ../nbs/73_private_walk.ipynb #1e831267
 def cut(
     tree: MergeTree,  # fitted to n photographs
     capacity: int,  # int, photographs that a bucket holds at most
@@ -237,7 +237,7 @@ def cut(
         bucket[g], room = b, room - size
     return bucket[of], tree.feature_[np.array(nodes)[piece]], bucket
 
-# %% ../nbs/73_private_walk.ipynb #454f4857
+# %% ../nbs/73_private_walk.ipynb #19132dd7
 @compiled
 def hand_down(children, n_leaves, group):
     for i in range(len(children) - 1, -1, -1):
@@ -252,7 +252,7 @@ def split(group, capacity):
     pairs, of = np.unique(np.stack([group, rank // capacity], 1), axis=0, return_inverse=True)
     return of.ravel(), pairs[:, 0]
 
-# %% ../nbs/73_private_walk.ipynb #7ab9a8fe
+# %% ../nbs/73_private_walk.ipynb #1fb4396e
 def capacity_for(
     n: int,  # int, photographs
     bits: int,  # int, d
@@ -261,20 +261,20 @@ def capacity_for(
     def cost(buckets): return 1.3 * buckets + 36 * -(-(n / buckets / .9 * (4 + bits // 8) + 36) // CELL)
     return max(1, int(np.ceil(n / min((2 ** j for j in range(LEVELS + 1)), key=cost) / .9)))
 
-# %% ../nbs/73_private_walk.ipynb #a1b3ab80
+# %% ../nbs/73_private_walk.ipynb #eef830f6
 def renumbered(bucket, mean, of):
     "The same buckets under random numbers"
     new = shuffled(int(bucket.max()) + 1)
     return new[bucket], mean, new[of]
 
-# %% ../nbs/73_private_walk.ipynb #479ea4ad
+# %% ../nbs/73_private_walk.ipynb #b8540de1
 def capacity_or_none(v): return v is None or whole(v)
 capacity_or_none.words = 'None, or photographs in a bucket, a whole number from 1'
 
 def natural(v): return type(v) is int and 0 <= v < 2 ** 60
 natural.words = 'a whole number from 0'
 
-# %% ../nbs/73_private_walk.ipynb #d1a7f402
+# %% ../nbs/73_private_walk.ipynb #7361ec5a
 class PrivateWalk(Lock):
     "The user walks the top of the tree at home, and fetches the buckets below without the cloud learning which."
     options = dict(rule=RULE, capacity=(None, capacity_or_none))
@@ -293,7 +293,7 @@ class PrivateWalk(Lock):
         told = save(dict(mean=mean.astype(np.float16), bucket=of.astype(np.int32)))
         return SimpleNamespace(public=dict(buckets=len(boxes), size=len(boxes[0])), told=told, known={}, tree=tree)
 
-# %% ../nbs/73_private_walk.ipynb #0ed6e463
+# %% ../nbs/73_private_walk.ipynb #93b65c5d
 LOCKS['private-walk'] = PrivateWalk()
 
 @patch
@@ -305,7 +305,7 @@ def _cut(self: PrivateWalk, tree, capacity, bits):
         found = cut(tree, at_most)
     return found
 
-# %% ../nbs/73_private_walk.ipynb #bb94132c
+# %% ../nbs/73_private_walk.ipynb #647157d3
 @patch
 def check(self: PrivateWalk, m, files): return files['buckets']['table'].shape == (m['buckets'], m['size']) and files['expansion']['keys'].ndim == 1
 
@@ -322,7 +322,7 @@ def search(self: RetrievalCloud,
 
 def retrieval_key(key, index): return RetrievalKey(subkey(key.secret, 'retrieval', bytes.fromhex(index)))
 
-# %% ../nbs/73_private_walk.ipynb #391c0f9d
+# %% ../nbs/73_private_walk.ipynb #9d1fa6b5
 def write_expansion(part, key, about, before):
     "The cloud's keys, linked from the last version where there was one"
     name = 'expansion.safetensors'
@@ -335,7 +335,7 @@ def write_expansion(part, key, about, before):
 
 EXTRAS.append(write_expansion)
 
-# %% ../nbs/73_private_walk.ipynb #cfbf9d03
+# %% ../nbs/73_private_walk.ipynb #e1d1e297
 @patch
 def ready(self: PrivateWalk, user):
     "The top of the tree: key, mean (g, d) float32 and bucket (g,) int"
@@ -353,7 +353,7 @@ def chosen_buckets(self: PrivateWalk,
     order = np.argsort((mean ** 2).sum(1) / 2 - mean @ signs(code).astype(np.float32), kind='stable')
     return list(dict.fromkeys(user.ready.bucket[order].tolist()))[:nodes]
 
-# %% ../nbs/73_private_walk.ipynb #dd29fcc6
+# %% ../nbs/73_private_walk.ipynb #476d76a0
 @patch
 def ask(self: PrivateWalk, user, code, wanted, note):
     "Ask for the chosen buckets, as many as `nodes` says: their number is seen"
@@ -367,7 +367,7 @@ def read(self: PrivateWalk, asked, reply):
     told, key = asked.told, asked.ready.key if asked.ready else retrieval_key(asked.key, asked.sealer.index)
     return ranked(asked, told['some'], open_rows(key, reply.arrays['rows'], told['some'], told['buckets'], told['size'], told['factors']))
 
-# %% ../nbs/73_private_walk.ipynb #f75733a2
+# %% ../nbs/73_private_walk.ipynb #cda0c54c
 def ranked(asked, buckets, boxes):
     "Results from sealed buckets"
     width = 4 + len(asked.code)
@@ -376,13 +376,13 @@ def ranked(asked, buckets, boxes):
     ids = np.ascontiguousarray(found[:, :4]).view('<u4').ravel()
     return nearest_first(ids, hamming(asked.code[None], np.ascontiguousarray(found[:, 4:]))[0], None, asked.told['k'])
 
-# %% ../nbs/73_private_walk.ipynb #f89a5599
+# %% ../nbs/73_private_walk.ipynb #b0cfa577
 @patch
 def leaks(self: PrivateWalk, fetch, rule, capacity):
     return hidden(fetch) + [('which buckets a query needs', NEVER, OWN, ASKED, 'private information retrieval', ()),
                             ('how many buckets are fetched', ASKED, OWN, ASKED, 'a ciphertext for each', ())]
 
-# %% ../nbs/73_private_walk.ipynb #a7452373
+# %% ../nbs/73_private_walk.ipynb #4b4e1820
 def photo_row(m, photos): return m['record_size'] + (8 + m['photo_size'] + 36 if photos else 0)
 
 def photo_rows(cloud, photos):
@@ -406,7 +406,7 @@ def answer_private(cloud, m):
 
 ANSWERS['private'] = answer_private
 
-# %% ../nbs/73_private_walk.ipynb #ff4a5141
+# %% ../nbs/73_private_walk.ipynb #9f776cfc
 def fetch_privately(user, ids, photos):
     m, token, there = user.manifest, os.urandom(16), ids_of(user.manifest)
     if 'expansion.safetensors' not in m['files'] or photos and m['photos'] == 'full': raise InputError('private fetching wants an index of another lock than random-matrix, and thumbnails in place of whole files, whose lengths would show: fetch in another way')
@@ -426,13 +426,13 @@ def fetch_privately(user, ids, photos):
 FETCHES['private'] = fetch_privately
 FETCHED['private'] = (NEVER, 'by private information retrieval', ())
 
-# %% ../nbs/73_private_walk.ipynb #e16ed4e7
+# %% ../nbs/73_private_walk.ipynb #c6a94557
 class DecoyWalk(PrivateWalk):
     "A private walk without private retrieval: buckets are fetched in the open, among decoys. Weak: see the attacks below."
     options, guarded = dict(PrivateWalk.options, decoys=(3, natural)), False
     def _cut(self, tree, capacity, bits): return cut(tree, capacity or max(1, int(len(tree.leaf_) ** .5 / 2)))
 
-# %% ../nbs/73_private_walk.ipynb #4e266cd2
+# %% ../nbs/73_private_walk.ipynb #afe95d15
 LOCKS['decoy-walk'] = DecoyWalk()
 
 @patch
@@ -449,7 +449,7 @@ class BucketCloud:
         if some.dtype != np.int64 or some.ndim != 1 or not len(some) or not ((0 <= some) & (some < len(self.table))).all(): raise InputError(f'this request holds no buckets of this index: wanted numbers from 0 to {len(self.table) - 1}')
         return {}, dict(rows=self.table[some])
 
-# %% ../nbs/73_private_walk.ipynb #33ad8ed5
+# %% ../nbs/73_private_walk.ipynb #e9a22d4a
 @patch
 def ask(self: DecoyWalk, user, code, wanted, note):
     m, some = user.manifest, self.chosen_buckets(user, code, wanted['nodes'])
@@ -471,7 +471,7 @@ def leaks(self: DecoyWalk, fetch, rule, capacity, decoys):
     return rows + [('which buckets a query needs', 'no part all all', OWN, ASKED, f'one in {decoys + 1} at first; more and more with every request', ('intersection', 'siblings')),
                    ('how many buckets are fetched', ASKED, OWN, ASKED, 'they are fetched in the open', ())]
 
-# %% ../nbs/73_private_walk.ipynb #a05e004c
+# %% ../nbs/73_private_walk.ipynb #0ba450db
 def intersection(
     seen: Seen,  # with buckets
     known: Known,  # with searches that are for one picture
@@ -484,7 +484,7 @@ def intersection(
         for i in searches: guess[i] = set.intersection(*(seen.buckets[j] for j in searches))
     return guess
 
-# %% ../nbs/73_private_walk.ipynb #46fd5526
+# %% ../nbs/73_private_walk.ipynb #a126604b
 def siblings(
     seen: Seen,  # with buckets
 ) -> list:  # sets of int, the buckets that each search is thought to mean
@@ -498,7 +498,7 @@ def siblings(
     np.fill_diagonal(together, 0)
     return [most_together(together, sorted(some), seen.meant) for some in seen.buckets]
 
-# %% ../nbs/73_private_walk.ipynb #e2c4976d
+# %% ../nbs/73_private_walk.ipynb #b390646c
 def most_together(together, some, m):
     "The m of some buckets that were fetched together most often, one added after the other to the best pair"
     local = together[np.ix_(some, some)]
@@ -506,7 +506,7 @@ def most_together(together, some, m):
     while len(best) < m: best.append(int(np.argmax(np.where(np.isin(np.arange(len(some)), best), -np.inf, local[best].sum(0)))))
     return {some[i] for i in best}
 
-# %% ../nbs/73_private_walk.ipynb #91948b85
+# %% ../nbs/73_private_walk.ipynb #50c44f96
 def buckets_right(
     guess: list,  # sets of int
     truth: Truth,  # with buckets
@@ -519,7 +519,7 @@ def buckets_right(
 ATTACKS['intersection'] = ('searches known to be for one picture', lambda s, k, t: intersection(s, k), lambda g, truth, k, s: buckets_right(g, truth, s))
 ATTACKS['siblings'] = ('ten searches', lambda s, k, t: siblings(s), lambda g, truth, k, s: buckets_right(g, truth, s))
 
-# %% ../nbs/73_private_walk.ipynb #218750cc
+# %% ../nbs/73_private_walk.ipynb #75e4d830
 @patch
 def evidence(self: PrivateWalk, cloud, searches):
     heard = [unpacked(x['first'], BITS[0])[:, :, 0].ravel().astype(float) for x in searches]

@@ -93,6 +93,7 @@ def place(name, temporary):
     "The folder of a data set, unpacked into a temporary folder where it is an archive"
     home = Path(os.environ.get('TREE_PRIVACY_DATA', '../../shared/data'))
     if (home / name).is_dir(): return home / name
+    if not (home / f'{name}.tar.xz').is_file(): raise InputError(f'{home} holds neither a folder {name} nor {name}.tar.xz: set TREE_PRIVACY_DATA to a folder that does')
     with tarfile.open(home / f'{name}.tar.xz') as archive:
         archive.extraction_filter = getattr(tarfile, 'data_filter', None)  # not in Python 3.11.2
         archive.extractall(f'{temporary}/{name}')
