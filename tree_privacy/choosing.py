@@ -103,7 +103,7 @@ def learnt(lock):
     attacks = sorted({a for r in before for a in r['attacks']})
     return f'{len(before)} things, {len(after)} with a direct fetch' + (f' ({", ".join(attacks)})' if attacks else '')
 
-# %% ../nbs/76_choosing.ipynb #fe490c33
+# %% ../nbs/76_choosing.ipynb #34fc2ed4
 def choose_lock(
     n: int,  # int, photographs
     bits: int,  # int, d
