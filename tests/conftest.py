@@ -1,11 +1,10 @@
-"Tests keep features in a folder of their own, never in the cache of whoever runs them."
+"Tests keep features in a folder of their own, never in the cache of whoever runs them, and one thread a process: there is a process for every core."
 import os
 import tempfile
 
 import pytest
 
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # threads that wait leave their core to the process beside them
-os.environ.setdefault('OPENBLAS_THREAD_TIMEOUT', '4')
+for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS'): os.environ.setdefault(name, '1')
 
 
 @pytest.fixture(scope='session', autouse=True)
