@@ -113,8 +113,8 @@ def check_after(job, folder, key):
     return 'within' if left else 'after' if names == new else 'before'
 
 
-def die_at(step):
-    "Let this process end, as if killed, just before its n-th call that changes something on the disk."
+def die_at(step, steps=STEPS):
+    "Let this process end, as if killed, just before its n-th call of these, which change something on the disk."
     count = [0]
     def counted(real):
         def call(*args, **more):
@@ -122,7 +122,7 @@ def die_at(step):
             if count[0] == step: os._exit(KILLED)
             return real(*args, **more)
         return call
-    for name in STEPS: setattr(os, name, counted(getattr(os, name)))
+    for name in steps: setattr(os, name, counted(getattr(os, name)))
 
 
 @pytest.mark.parametrize('job, lock', [*((job, 'random-matrix') for job in JOBS), ('add', 'sealed'), ('remove', 'sealed')])

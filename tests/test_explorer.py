@@ -2,28 +2,20 @@
 
 Skipped where Chromium, its driver or Selenium is missing. TREE_PRIVACY_SHOTS=FOLDER keeps screenshots.
 """
-import json, os, re, shutil, socket, subprocess, sys, tempfile, time, urllib.request
+import json, os, re, shutil, subprocess, sys, tempfile, time, urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip('selenium')
-from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
+from selenium.webdriver.support.ui import Select, WebDriverWait
+
+from browser import free_port, start
 
 root = Path(__file__).resolve().parent.parent
-chromium, driver = (next(filter(None, map(shutil.which, names)), None) for names in (('chromium', 'chromium-browser', 'google-chrome'), ('chromedriver',)))
-pytestmark = [pytest.mark.skipif(not (chromium and driver), reason='Chromium and its driver are not installed (Debian: chromium, chromium-driver)')]
-quiet = '--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync --window-size=1400,1400'
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
 
 
 @contextmanager
@@ -60,11 +52,8 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def browser():
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
     with tempfile.TemporaryDirectory() as profile:
-        for a in (*quiet.split(), f'--user-data-dir={profile}'): options.add_argument(a)
-        b = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+        b = start(profile, 'window-size=1400,1400')
         try: yield b
         finally: b.quit()
 
@@ -97,7 +86,6 @@ class Page:
 
     def choose(self, name, value):
         "Choose from a list, as the keyboard would."
-        from selenium.webdriver.support.ui import Select
         Select(self.named(name).find_element(By.TAG_NAME, 'select')).select_by_visible_text(value)
 
     def upload(self, file):

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from browser import start
+
 root = Path(__file__).resolve().parent.parent
-chromium = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
-driver = shutil.which('chromedriver')
 
 # What is wrong with the open page in a window of that width (`innerWidth` grows on a telephone that shows too wide a page): one line each.
 check = r'''
@@ -41,15 +41,7 @@ return found;
 @pytest.fixture(scope='module')
 def browser(tmp_path_factory):
     "Chromium without a window, which finds no host but this one."
-    webdriver = pytest.importorskip('selenium.webdriver', reason='selenium is missing: it comes with the dev extra')
-    if not chromium or not driver: pytest.skip('chromium or chromedriver is missing: apt-get install chromium chromium-driver')
-    o = webdriver.ChromeOptions()
-    o.binary_location = chromium
-    for a in ('headless=new', 'no-sandbox', 'disable-gpu', 'disable-quic', 'no-first-run', 'disable-background-networking', 'disable-component-update',
-              'disable-sync', 'disable-dev-shm-usage', f'user-data-dir={tmp_path_factory.mktemp("profile")}', 'host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1'):
-        o.add_argument(f'--{a}')
-    o.set_capability('goog:loggingPrefs', dict(browser='ALL'))
-    b = webdriver.Chrome(o, webdriver.ChromeService(driver))
+    b = start(tmp_path_factory.mktemp('profile'), 'host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1')
     yield b
     b.quit()
 

@@ -2,7 +2,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from browser import free_port
 from pictures import snapshot
 from test_cli import COMMAND, tree_privacy
-from test_crash import KILLED, child, ended
+from test_crash import KILLED, child, die_at, ended
 from test_hostile import refusal, refused, run  # noqa: F401, fixtures
 from tree_privacy import __version__, cli
 
@@ -106,19 +106,11 @@ def test_a_full_disk_at_every_file(there, refused, tmp_path, monkeypatch):
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='this test forks')
 def test_a_kill_at_any_moment(tmp_path):
     "There is a whole folder under the name or none, and the next try goes through."
-    steps = ('mkdir', 'open', 'replace', 'rename')
     for step in range(1, 200):
         home = tmp_path / str(step)
         home.mkdir()
         def dying():
-            count = [0]
-            def counted(real):
-                def call(*args, **more):
-                    count[0] += 1
-                    if count[0] == step: os._exit(KILLED)
-                    return real(*args, **more)
-                return call
-            for name in steps: setattr(os, name, counted(getattr(os, name)))
+            die_at(step, ('mkdir', 'open', 'replace', 'rename'))
             cli.copy_notebooks(home / 'tutorial')
         code = ended(child(dying))
         assert code in (0, KILLED) and (home / 'tutorial').exists() == (code == 0)
@@ -142,12 +134,6 @@ def fake(home, does):
     (home / 'fake/jupyterlab/__init__.py').touch()
     (home / 'fake/jupyterlab/__main__.py').write_text(f'import os, signal, sys, time\n{does}\n')
     return dict(PYTHONPATH=str(home / 'fake'))
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(('localhost', 0))
-        return s.getsockname()[1]
 
 
 def fetched(url, seconds=30):

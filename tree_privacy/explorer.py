@@ -81,9 +81,9 @@ def look(self: TreeView,
     categories: int = 1000,  # int, how many categories
     nodes: int = 3,  # int, how many nodes a search follows
     query: int = 0,  # int, which of the pictures that are asked about
-) -> SimpleNamespace:  # part, tree, and found (ids, distances, visits, followed) for the query; accuracy (None without labels), recall_10 and visits for all of them; seconds
+) -> SimpleNamespace:  # part, tree, and found (ids, distances, visits, followed) for the query; accuracy (None without labels), recall_10 and visits for all of them
     "Build, search, measure."
-    start, part = time.perf_counter(), self.part(categories)
+    part = self.part(categories)
     options = {} if rule == 'balanced' else dict(threshold=threshold, branching=branching)
     if rule in ('checked', 'tagged'): options |= dict(low_threshold=max(0, threshold - below), max_height_gap=max_height_gap)
     if rule == 'tagged' and not self.labelled: raise InputError("the rule 'tagged' wants labels, and these pictures have none: choose another rule")
@@ -94,7 +94,7 @@ def look(self: TreeView,
         m = measure(lambda q: index.search(q, nodes=nodes, fill=False), self.labels[part.mine], part.queries, self.labels[part.asked], part.near)
         found = index.search(part.queries[query], nodes=nodes, fill=False)
     return SimpleNamespace(part=part, tree=index.tree, found=found, query=query, recall_10=m['recall_10'].mean(), visits=m['visits'].mean(),
-                           accuracy=m['accuracy'].mean() if self.labelled else None, nodes=nodes, seconds=time.perf_counter() - start)
+                           accuracy=m['accuracy'].mean() if self.labelled else None, nodes=nodes)
 
 # %% ../nbs/80_explorer.ipynb #537bbd1a
 def spans(tree):
@@ -151,7 +151,7 @@ def tree_svg(
     bars = np.c_[x, up, np.maximum(level(t.height_), up + 1)]
     colour, key = fills(t, labels)
     followed, scored = walked(t, found.followed)
-    ids, distance = exhaustive(look.part.codes, look.part.queries[look.query], 10)
+    ids, _ = exhaustive(look.part.codes, look.part.queries[look.query], 10)
     place = x[t.leaf_].mean(1)
     hit = np.isin(ids, found.ids)
     base = level(0)
