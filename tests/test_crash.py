@@ -5,7 +5,6 @@ import select
 import shutil
 import signal
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
