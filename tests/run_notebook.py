@@ -102,11 +102,9 @@ def main(argv=None):
     if not path.is_file(): p.error(f'there is no notebook {args.notebook}')
 
     skip = ['notest'] + [o for o in ('slow', 'gpu') if not getattr(args, o)]
-    sys.path.insert(0, str(path.parent.parent))  # the checkout's package, installed or not
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the checkout's package, installed or not
     os.chdir(path.parent)
     if not (args.slow or args.gpu):  # what is not slow must do without data from elsewhere, also where there is some
-        from tree_privacy import data
-        data.fashion_mnist.__defaults__ = True, 'no data for cells that are not slow'
         os.environ['TREE_PRIVACY_DATA'] = 'no data for cells that are not slow'
     start = time.perf_counter()
     nb, done, ok = run(path, skip, args.answers)
