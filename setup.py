@@ -15,6 +15,16 @@ version = re.search(r'^__version__ = "(.+)"', (root/lib/'__init__.py').read_text
 extras = {o: cfg[f'{o}_requirements'].split() for o in ('dev', 'heic')}
 extras['all'] = sorted({r for rs in extras.values() for r in rs})
 
+
+def notebooks():
+    "The notebooks and their pictures, folder by folder, as `data_files` wants them."
+    folders = {}
+    for path in sorted((root/'nbs').rglob('*')):
+        if path.suffix in ('.ipynb', '.svg', '.png') and not any(part.startswith('.') for part in path.parts[len(root.parts):]):
+            folders.setdefault(path.parent.relative_to(root/'nbs'), []).append(path.relative_to(root).as_posix())
+    return [((Path('share', lib, 'notebooks')/folder).as_posix(), files) for folder, files in folders.items()]
+
+
 setup(
     name=lib,
     version=version,
@@ -32,8 +42,8 @@ setup(
         'console_scripts': cfg['console_scripts'].split(),
         'nbdev': [f'{lib} = {lib}._modidx:d'],
     },
+    package_data={lib: ['py.typed']},
     # The notebooks and their pictures travel with the wheel: `tree-privacy notebooks` copies them from there.
-    data_files=[(f'share/{lib}/notebooks{to}', sorted(p.relative_to(root).as_posix() for p in root.glob(f'nbs{files}')))
-                for to, files in (('', '/*.ipynb'), ('/images', '/images/*'))],
+    data_files=notebooks(),
     zip_safe=False,
 )

@@ -56,7 +56,7 @@ class Chapter:
         self.path, self.cells = path, json.loads(path.read_text(encoding='utf-8'))['cells']
         self.sources = [text(c['source']) for c in self.cells]
         self.title = re.search(r'^# (.+)', self.sources[0])[1]
-        found = re.search(r'^#\| default_exp (\w+)', '\n'.join(self.sources), flags=re.M)
+        found = re.search(r'^#\| default_exp ([\w.]+)', '\n'.join(self.sources), flags=re.M)
         self.module = found and found[1]
         self.at = {c.get('id'): i for i, c in enumerate(self.cells)}
         self.uses = [used(s) if c['cell_type'] == 'code' else (set(), set()) for c, s in zip(self.cells, self.sources)]
@@ -98,7 +98,8 @@ def printed(outputs):
 class Module:
     "A module's source: its definitions, the comments on its lines, and the notebook cell that each line comes from."
     def __init__(self, path):
-        self.name, self.source = path.stem, path.read_text(encoding='utf-8')
+        self.name = '.'.join(path.relative_to(package).with_suffix('').parts)
+        self.page, self.source = self.name.replace('.', '-'), path.read_text(encoding='utf-8')
         self.body = ast.parse(self.source).body
         tokens = tokenize.generate_tokens(io.StringIO(self.source).readline)
         self.comments = {t.start[0]: t.string.lstrip('# ') for t in tokens if t.type == tokenize.COMMENT}
@@ -184,7 +185,7 @@ def entry(name, node, module, home, chapters, base):
 
 def chapter_url(chapter, fragment=''):
     "A link to a chapter as nbdev writes it; .ci/docs makes it local, and drops a fragment that is not there."
-    return f'{base()}/{chapter.module}.html' + (f'#{fragment}' if fragment else '')
+    return f'{base()}/{chapter.module.replace(".", "/")}.html' + (f'#{fragment}' if fragment else '')
 
 
 def summary(module, node):
@@ -198,7 +199,7 @@ def promised(entries, name):
     of, _, method = name.partition('.')
     for b in map(ast.unparse, entries[of][0][1].bases if method else []):
         if b not in entries: continue
-        found = next(((*e, entries[b][0][2].name) for e in entries[b] if e[0] == f'{b}.{method}'), None) or promised(entries, f'{b}.{method}')
+        found = next(((*e, entries[b][0][2].page) for e in entries[b] if e[0] == f'{b}.{method}'), None) or promised(entries, f'{b}.{method}')
         if found: return found
 
 
@@ -207,7 +208,7 @@ def write(to):
     config = yaml.safe_load((root/'_quarto.yml').read_text(encoding='utf-8'))
     order = [Chapter(root/p) for p in listed(config['website']['sidebar']['contents']) if (root/p).exists()]
     chapters = [c for c in order if c.module]
-    modules = {c.module: Module(package/f'{c.module}.py') for c in chapters}
+    modules = {c.module: Module(package/f'{c.module.replace(".", "/")}.py') for c in chapters}
     public = {n for m in modules.values() for n in m.exported}
     entries = {}  # public name: its own definition, then its methods, of whatever chapter
     for c in chapters:
@@ -222,7 +223,7 @@ def write(to):
         head = f'---\ntitle: {package.name}.{m.name}\ndescription: {json.dumps(ast.get_docstring(ast.parse(m.source)).splitlines()[0], ensure_ascii=False)}\norder: {number}\n---'
         names = [n for n in entries if n in m.exported]
         body = [entry(*e, chapters, promised(entries, e[0])) for n in names for e in entries[n]]
-        (to/f'{m.name}.qmd').write_text('\n\n'.join([head, *body]) + '\n', encoding='utf-8')
-        lines = [f'- [`{n}`]({m.name}.qmd#{n}) {summary(m, entries[n][0][1])}' for n in names]
-        index += [f'## [{c.title}]({m.name}.qmd) {{#{m.name}}}', '\n'.join(lines)]
+        (to/f'{m.page}.qmd').write_text('\n\n'.join([head, *body]) + '\n', encoding='utf-8')
+        lines = [f'- [`{n}`]({m.page}.qmd#{n}) {summary(m, entries[n][0][1])}' for n in names]
+        index += [f'## [{c.title}]({m.page}.qmd) {{#{m.page}}}', '\n'.join(lines)]
     (to/'index.qmd').write_text('\n\n'.join(index) + '\n', encoding='utf-8')
