@@ -1,0 +1,1 @@
+"""Private information retrieval: fetch a row of a table without saying which."""
