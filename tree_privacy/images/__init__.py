@@ -1,0 +1,1 @@
+"Photographs, networks and codes: from files to features to bits."
