@@ -1,0 +1,1 @@
+"Experiments: measures, protocols, comparisons of trees, results on photographs, costs and benchmarks."

@@ -1,0 +1,1 @@
+"Trees of binary codes: structure, building, growing, walking, drawing, and search in the clear."
