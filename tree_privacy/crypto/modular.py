@@ -71,22 +71,27 @@ def _half_sums_numpy(columns, constants, out):
 @kernel(plain=_half_sums_numpy, small=200_000, work=lambda columns, constants, out: columns.size)
 def _half_sums(columns, constants, out):
     "Fill (parts + 1, 3, n) with sums over (d, parts, n) columns times (d, 2, n) constants: low, mixed and high halves"
-    mask, half, block = np.uint64(2 ** 27 - 1), np.uint64(27), 256  # a block of sums stays in the fastest cache
-    n = columns.shape[2]
-    out[:] = 0
-    for begin in range(0, n, block):
-        size = min(block, n - begin)
+    mask, half, block = np.uint64(_MASK), np.uint64(_HALF), 256  # a block of sums stays in the fastest cache
+    sums = np.empty((3 * out.shape[0], block), np.uint64)
+    for begin in range(0, out.shape[2], block):
+        size = min(block, out.shape[2] - begin)
+        sums[:] = 0
         for j in range(len(columns)):
             for p in range(columns.shape[1]):
-                for r in range(2):
-                    a, b = columns[j, p, begin:begin + size], constants[j, r, begin:begin + size]
-                    sums = out[p + r, :, begin:begin + size]
-                    for i in range(size):
-                        a_low, a_high = a[i] & mask, a[i] >> half & mask
-                        b_low, b_high = b[i] & mask, b[i] >> half & mask
-                        sums[0, i] += a_low * b_low
-                        sums[1, i] += a_low * b_high + a_high * b_low
-                        sums[2, i] += a_high * b_high
+                at = 3 * p
+                for i in range(size):
+                    a, b, c = columns[j, p, begin + i], constants[j, 0, begin + i], constants[j, 1, begin + i]
+                    a_low, a_high = a & mask, a >> half & mask
+                    b_low, b_high = b & mask, b >> half & mask
+                    c_low, c_high = c & mask, c >> half & mask
+                    sums[at, i] += a_low * b_low
+                    sums[at + 1, i] += a_low * b_high + a_high * b_low
+                    sums[at + 2, i] += a_high * b_high
+                    sums[at + 3, i] += a_low * c_low
+                    sums[at + 4, i] += a_low * c_high + a_high * c_low
+                    sums[at + 5, i] += a_high * c_high
+        for x in range(len(sums)):
+            out[x // 3, x % 3, begin:begin + size] = sums[x, :size]
 
 # %% ../../nbs/crypto/24_modular.ipynb #f7992b9e
 def sum_of_products(

@@ -35,7 +35,7 @@ def keystream(
 
 # %% ../../nbs/crypto/25_randomness.ipynb #53513582
 def _unit_floats(data):
-    "8 n bytes -> (n,) float64, uniform in (0, 1)"
+    "8 n bytes -> (n,) float64, uniform in (0, 1]"
     bits = np.frombuffer(data, '<u8') >> 11
     return (bits + .5) * 2. ** -53
 
@@ -43,7 +43,7 @@ def _unit_floats(data):
 def uniform_from(
     key: bytes,  # 32 bytes, used for nothing else
     shape: tuple[int, ...],  # of the array
-) -> np.ndarray:  # float64 of that shape, uniform in (0, 1), the same for the same key
+) -> np.ndarray:  # float64 of that shape, uniform in (0, 1], the same for the same key
     "Random numbers between 0 and 1, expanded from a key."
     count = int(np.prod(shape))
     return _unit_floats(keystream(key, 8 * count)).reshape(shape)
@@ -51,15 +51,15 @@ def uniform_from(
 # %% ../../nbs/crypto/25_randomness.ipynb #7e71baa6
 def random_uniform(
     shape: tuple[int, ...],  # of the array
-) -> np.ndarray:  # float64 of that shape, uniform in (0, 1), never the same twice
+) -> np.ndarray:  # float64 of that shape, uniform in (0, 1], never the same twice
     "Secret random numbers between 0 and 1, from the operating system."
     count = int(np.prod(shape))
     return _unit_floats(os.urandom(8 * count)).reshape(shape)
 
 # %% ../../nbs/crypto/25_randomness.ipynb #b08a8255
 def normal(
-    u: np.ndarray,  # any shape, uniform in (0, 1)
-    v: np.ndarray,  # the same shape, uniform in (0, 1), independent of u
+    u: np.ndarray,  # any shape, uniform in (0, 1]
+    v: np.ndarray,  # the same shape, uniform in (0, 1], independent of u
 ) -> np.ndarray:  # float64 of that shape, mean 0, standard deviation 1
     "Standard normal numbers from two arrays of uniform ones (Box and Muller)."
     radius = np.sqrt(-2 * np.log(u))
