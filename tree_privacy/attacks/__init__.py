@@ -1,0 +1,1 @@
+"Attacks of a curious cloud: what it observes, what it can compute from that, and how much it recovers."
