@@ -1,0 +1,43 @@
+"Commands that must work, and commands that must be refused and leave everything as it was."
+import pytest
+from commands import run as run_command
+from pictures import snapshot
+
+
+def refusal(code, out, err, keyword):
+    "One line on standard error besides warnings, an exit code of an error's class, and a word that helps."
+    lines = [line for line in err.split('\r')[-1].splitlines() if line.startswith('tree-privacy:') and 'warning:' not in line]
+    assert code in range(2, 9) and len(lines) == 1 and not out, f'exit code {code}: {out}{err}'
+    assert 'Traceback' not in err and 'should not have happened' not in err
+    assert keyword.lower() in lines[0].lower(), lines[0]
+
+
+@pytest.fixture
+def run():
+    "Run a command: exit code, standard output, standard error."
+    def call(*args):
+        done = run_command(*args)
+        return done.returncode, done.stdout, done.stderr
+    return call
+
+
+@pytest.fixture
+def works(run):
+    "The command must work: standard output and standard error."
+    def call(*args):
+        code, out, err = run(*args)
+        assert code == 0 and 'Traceback' not in err, err
+        return out, err
+    return call
+
+
+@pytest.fixture
+def refused(run, tmp_path):
+    "The command must refuse, say a keyword, and leave everything below the test's folder as it was; gives its exit code."
+    def call(keyword, *args):
+        before = snapshot(tmp_path)
+        code, out, err = run(*args)
+        refusal(code, out, err, keyword)
+        assert snapshot(tmp_path) == before, 'something was left behind'
+        return code
+    return call
