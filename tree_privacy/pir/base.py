@@ -64,6 +64,12 @@ class PirClient(ABC):
         "What the server needs to answer, made once and kept by the server."
 
     @abstractmethod
+    def reply_size(self,
+        m: int,  # how many rows are asked for
+    ) -> int:  # bytes
+        "Size of the answer for m rows, known before anything is asked."
+
+    @abstractmethod
     def query(self,
         wanted: Sequence[int],  # m row numbers, at most 32; the same one may come twice
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:  # arrays for the server; state for `decrypt`, which stays here

@@ -122,6 +122,12 @@ class BfvPirClient(PirClient):
         "Keys with which the server expands requests, made once. They hold the secret only under itself."
         return dict(galois_keys=np.frombuffer(self._key.galois_keys(_exponents()), np.uint8))
 
+    def reply_size(self,
+        m: int,  # how many rows are asked for
+    ) -> int:  # bytes
+        "Size of the answer for m rows, known before anything is asked."
+        return m * self.layout.chunks * 2 * POLYNOMIAL_BYTES
+
     def query(self,
         wanted: Sequence[int],  # m row numbers, at most 32; the same one may come twice
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:  # seed (32,) and c0 (m, 2, 17920) uint8; rows and factors
