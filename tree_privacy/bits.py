@@ -7,7 +7,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/bits.html.md"""
 # %% auto #0
 __all__ = ['pack', 'signs', 'check_codes', 'hamming', 'exhaustive', 'to_ranges', 'from_ranges', 'power_of_two']
 
-# %% ../nbs/01_bits.ipynb #0af3ec28
+# %% ../nbs/01_bits.ipynb #31dc62dd
 from collections.abc import Iterable
 
 import numpy as np
@@ -27,16 +27,17 @@ def signs(
     "Unpack codes to points with coordinates +1 and -1."
     return np.unpackbits(codes, axis=-1).astype(np.float32) * 2 - 1
 
-# %% ../nbs/01_bits.ipynb #fac7f9b8
+# %% ../nbs/01_bits.ipynb #ad549757
 def check_codes(
     codes: object,  # what should be packed codes
     what: str = 'codes',  # name of the argument, for the message
 ) -> None:
     "Raise `InputError` unless these are packed codes, at least one of them."
+    wanted = 'wanted packed codes, uint8 of shape (n, d // 8) with n at least 1'
     if not isinstance(codes, np.ndarray):
-        raise InputError(f'{what} are of type {type(codes).__name__}: wanted packed codes, uint8 of shape (n, d // 8) with n at least 1')
+        raise InputError(f'{what} are of type {type(codes).__name__}: {wanted}')
     if codes.dtype != np.uint8 or codes.ndim != 2 or not codes.size:
-        raise InputError(f'{what} are {codes.dtype} of shape {codes.shape}: wanted packed codes, uint8 of shape (n, d // 8) with n at least 1')
+        raise InputError(f'{what} are {codes.dtype} of shape {codes.shape}: {wanted}')
 
 # %% ../nbs/01_bits.ipynb #c5d75801
 def hamming(
@@ -69,7 +70,7 @@ def exhaustive(
     ids = np.argsort(distance, kind='stable')[:k]
     return ids, distance[ids]
 
-# %% ../nbs/01_bits.ipynb #0bc89fb3
+# %% ../nbs/01_bits.ipynb #ed9c81ff
 def to_ranges(
     ids: np.ndarray,  # (n,) int, rising
 ) -> list[list[int]]:  # [[first, count], ...]
@@ -83,7 +84,7 @@ def from_ranges(
     "Read ids from ranges; the opposite of `to_ranges`."
     return np.concatenate([np.zeros(0, np.int64)] + [np.arange(first, first + count) for first, count in ranges])
 
-# %% ../nbs/01_bits.ipynb #c48cdb82
+# %% ../nbs/01_bits.ipynb #1a7d1cc3
 def power_of_two(
     n: int,  # a size
     least: int,  # smallest result, itself a power of two

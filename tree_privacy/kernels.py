@@ -7,7 +7,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/kernels.html.md"""
 # %% auto #0
 __all__ = ['Kernel', 'kernel', 'array_sizes', 'numba_installed', 'compile_loop']
 
-# %% ../nbs/03_kernels.ipynb #32b446d8
+# %% ../nbs/03_kernels.ipynb #c89dc3d6
 import functools
 import types
 from collections.abc import Callable
@@ -17,7 +17,7 @@ import numpy as np
 
 from .core import MissingDependency
 
-# %% ../nbs/03_kernels.ipynb #33a64220
+# %% ../nbs/03_kernels.ipynb #39c6c416
 class Kernel:
     "An inner loop that runs compiled where that pays, and plain otherwise."
     def __init__(self,
@@ -44,7 +44,7 @@ class Kernel:
         "The loop as numba compiles it; raises `MissingDependency` without numba."
         return compile_loop(self.loop, self.fastmath)
 
-# %% ../nbs/03_kernels.ipynb #179978fe
+# %% ../nbs/03_kernels.ipynb #795137b9
 def kernel(
     plain: Callable | None = None,  # gives the same result without numba; None takes the loop as it is
     small: int = 10_000,  # work below which `plain` runs
@@ -69,7 +69,7 @@ def numba_installed() -> bool:  # found out once
         return False
     return True
 
-# %% ../nbs/03_kernels.ipynb #3b20a529
+# %% ../nbs/03_kernels.ipynb #ede64777
 def compile_loop(
     loop: Callable,  # the function to compile
     fastmath: bool = True,  # whether sums of floats may be taken in any order
@@ -81,13 +81,14 @@ def compile_loop(
     called = {name: loop.__globals__[name] for name in loop.__code__.co_names
               if name in loop.__globals__ and name != loop.__name__}
     inner = {name: _inner(value, fastmath) for name, value in called.items()}
-    copy = types.FunctionType(loop.__code__, loop.__globals__ | inner, loop.__name__, loop.__defaults__, loop.__closure__)
+    names = loop.__globals__ | inner
+    copy = types.FunctionType(loop.__code__, names, loop.__name__, loop.__defaults__, loop.__closure__)
     copy.__module__, copy.__qualname__ = loop.__module__, loop.__qualname__
-    options = dict(nogil=True, fastmath={'reassoc', 'contract', 'nsz'} if fastmath else False)
+    freedom = {'reassoc', 'contract', 'nsz'} if fastmath else False
     try:
-        return njit(cache=True, **options)(copy)
+        return njit(cache=True, nogil=True, fastmath=freedom)(copy)
     except RuntimeError:  # numba found no folder that it may write to
-        return njit(**options)(copy)
+        return njit(nogil=True, fastmath=freedom)(copy)
 
 def _inner(value, fastmath):
     "What a global name stands for inside of a compiled loop"
