@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tree_privacy.images.photos import PhotoSet
+
 
 def picture(seed, size=(40, 30)):
     "A picture of coloured squares, always the same for a seed."
@@ -33,3 +35,17 @@ def snapshot(folder):
 def places(home):
     "Where an index and its key lie in a folder, as options of the command."
     return ['--index', home / 'cloud', '--key', home / 'mine.key']
+
+
+class Made(PhotoSet):
+    "Photographs that two functions give: open(i, size) a PIL image, read(i) bytes."
+
+    def __init__(self, names, labels, open, read=None):
+        super().__init__(names, labels)
+        self._open, self._read = open, read
+
+    def open(self, i, size=None):
+        return self._open(i, size)
+
+    def read(self, i):
+        return self._read(i)
