@@ -7,7 +7,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/store/reader.html.md"""
 # %% auto #0
 __all__ = ['Pack', 'pack_of', 'file_path', 'map_generation', 'IndexReader', 'check_files']
 
-# %% ../../nbs/store/33_reader.ipynb #2ee4b37f
+# %% ../../nbs/store/33_reader.ipynb #dc96a09f
 import functools
 import hashlib
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from ..core import AnyPath, FormatError, NotFoundError
 from .manifest import Manifest, read_manifest
 from ..wire import map_file, view_arrays
 
-# %% ../../nbs/store/33_reader.ipynb #4215ef90
+# %% ../../nbs/store/33_reader.ipynb #9309e205
 @dataclass(frozen=True)
 class Pack:
     "Sealed photographs of one file."
@@ -42,7 +42,7 @@ class Pack:
             return None
         return self.boxes[self.start[at]:self.start[at + 1]]
 
-# %% ../../nbs/store/33_reader.ipynb #053540ab
+# %% ../../nbs/store/33_reader.ipynb #1cba6f9b
 def pack_of(
     arrays: Mapping[str, np.ndarray],  # of a file
 ) -> Pack:  # its arrays fit one another
@@ -56,7 +56,7 @@ def pack_of(
         raise ValueError('the boxes of a pack do not lie one behind the other')
     return Pack(boxes, ids, start, int(version[0]))
 
-# %% ../../nbs/store/33_reader.ipynb #db26e3aa
+# %% ../../nbs/store/33_reader.ipynb #8a924928
 def file_path(
     folder: AnyPath,  # of an index
     manifest: Manifest,  # of the index
@@ -77,6 +77,7 @@ def map_generation(
             if read_manifest(folder).generation == manifest.generation:
                 raise
 
+# %% ../../nbs/store/33_reader.ipynb #ad59f9d0
 def _mapped(folder, manifest, name):
     "The bytes of one file, mapped"
     path = file_path(folder, manifest, name)
@@ -88,7 +89,7 @@ def _mapped(folder, manifest, name):
         raise FormatError(f'{path} is truncated or altered: fetch the index again')
     return mapped
 
-# %% ../../nbs/store/33_reader.ipynb #50ed307c
+# %% ../../nbs/store/33_reader.ipynb #1b6cb598
 class IndexReader:
     "The folder of an index, opened without a key; all files are of one generation."
     def __init__(self,
@@ -98,32 +99,28 @@ class IndexReader:
         self.folder = Path(folder)
         self.manifest, self._files = map_generation(folder)
         self._arrays: dict[str, dict[str, np.ndarray]] = {}
-        for name in self.names() if verify else ():
-            if not name.startswith('photos-'):
-                self.verify(name)
+        for name in [name for name in self.names() if verify and not name.startswith('photos-')]:
+            self.verify(name)
         check_files(self)
 
     def names(self) -> list[str]:  # sorted, without their ending
         "Names of all files."
         return sorted(self._files)
 
-    def verify(self,
-        name: str,  # of a file
+    def verify(self, name: str,  # of a file
     ) -> None:
         "Raise `FormatError` unless a file has the checksum that the manifest says."
         if hashlib.sha256(self._file(name)).hexdigest() != self.manifest.files[name].sha256:
             raise FormatError(f'{file_path(self.folder, self.manifest, name)} was altered: fetch the index again')
 
-    def arrays(self,
-        name: str,  # of a file
+    def arrays(self, name: str,  # of a file
     ) -> dict[str, np.ndarray]:  # arrays by name, read-only
         "The arrays of a file."
         if name not in self._arrays:
             self._arrays[name] = view_arrays(self._file(name), file_path(self.folder, self.manifest, name))
         return self._arrays[name]
 
-    def file_bytes(self,
-        name: str,  # of a file
+    def file_bytes(self, name: str,  # of a file
     ) -> bytes:  # the whole file
         "A file as it is."
         return self._file(name).tobytes()
@@ -143,8 +140,7 @@ class IndexReader:
         "The sealed photographs."
         return [pack_of(self.arrays(name)) for name in self.names() if name.startswith('photos-')]
 
-    def photo_box(self,
-        id: int,  # of a photograph
+    def photo_box(self, id: int,  # of a photograph
     ) -> tuple[np.ndarray, int]:  # (bytes,) uint8, and the version under which it was sealed; empty and 0 without one
         "The sealed photograph of this id."
         found = ((pack.box(id), pack.version) for pack in self.packs)
@@ -155,7 +151,7 @@ class IndexReader:
             raise NotFoundError(f'{self.folder} has no file {name}: it has {", ".join(self.names())}')
         return self._files[name]
 
-# %% ../../nbs/store/33_reader.ipynb #b754b5ca
+# %% ../../nbs/store/33_reader.ipynb #58745069
 def check_files(
     reader: IndexReader,  # of any index
 ) -> None:
