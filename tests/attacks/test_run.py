@@ -1,4 +1,4 @@
-"The table of attacks: rows of one shape, nothing is given the truth, and no work before it is known that an attack applies."
+"The table of attacks: rows of one shape, no truth is given away, and no work where an attack does not apply."
 import dataclasses
 import inspect
 import json
@@ -111,7 +111,8 @@ def test_too_few_codes():
 
 
 @pytest.mark.parametrize('attacks, seconds, said', [
-    (['telepathy'], 1, "there is no attack 'telepathy'"), ('known plaintext', 1, "no attack 'known plaintext' in a list"),
+    (['telepathy'], 1, "there is no attack 'telepathy'"),
+    ('known plaintext', 1, "no attack 'known plaintext' in a list"),
     (None, -1, 'seconds is -1'), (None, 'x', "seconds is 'x'"), ([], np.nan, 'seconds is nan')])
 def test_names_and_times_are_checked(attacks, seconds, said):
     with pytest.raises(InputError, match=said):

@@ -8,7 +8,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/attacks/bits.html.md"""
 __all__ = ['accepted_columns', 'independent_bits', 'columns_found', 'sign_iteration', 'placed', 'fewest_known', 'filled',
            'columns_placed']
 
-# %% ../../nbs/attacks/67_bits.ipynb #bab84096
+# %% ../../nbs/attacks/67_bits.ipynb #6b6358fa
 import time
 import warnings
 
@@ -25,7 +25,7 @@ from tree_privacy.attacks.evidence import (
 )
 from .linear import linear_features, span
 
-# %% ../../nbs/attacks/67_bits.ipynb #a0573824
+# %% ../../nbs/attacks/67_bits.ipynb #9b244c9d
 def accepted_columns(
     u: np.ndarray,  # (n, c) float, columns that span the ciphertexts
     candidates: np.ndarray,  # (n, any) float, of which the signs count
@@ -40,7 +40,7 @@ def accepted_columns(
     residual = ((u @ (u.T @ columns) - columns) ** 2).mean(0)
     return columns[:, residual < min(1e-4, 1 / len(u))]
 
-# %% ../../nbs/attacks/67_bits.ipynb #eeea9a97
+# %% ../../nbs/attacks/67_bits.ipynb #f6df4eff
 def independent_bits(
     observation: Observation,  # the table is enough
     seed: int = 0,  # where the search begins
@@ -64,7 +64,7 @@ def independent_bits(
         raise NotApplicable('no combination of the ciphertexts takes two values only')
     return columns
 
-# %% ../../nbs/attacks/67_bits.ipynb #d9168ed3
+# %% ../../nbs/attacks/67_bits.ipynb #e04bda3e
 def columns_found(
     columns: np.ndarray,  # (leaves, c) float, +1 and -1
     truth: GroundTruth,  # of the index
@@ -73,7 +73,7 @@ def columns_found(
     agreement = np.abs(columns.T @ truth.codes).max(0)
     return Score((agreement == len(truth.codes)).astype(float), 0.)
 
-# %% ../../nbs/attacks/67_bits.ipynb #5f56a8bd
+# %% ../../nbs/attacks/67_bits.ipynb #751cdb01
 def sign_iteration(
     observation: Observation,  # the table is enough
     seed: int = 0,  # where the walks begin
@@ -97,7 +97,7 @@ def sign_iteration(
         raise NotApplicable('no corner of the cube was met in the span of the ciphertexts')
     return found
 
-# %% ../../nbs/attacks/67_bits.ipynb #f5a0282d
+
 def _walks(u: np.ndarray, found: np.ndarray, rng: np.random.Generator, starts: int, rounds: int) -> np.ndarray:
     "(n, starts) float32, +1 and -1: where walks end that start orthogonally to the columns that were found"
     z = rng.standard_normal((u.shape[1], starts)).astype(np.float32)
@@ -107,7 +107,7 @@ def _walks(u: np.ndarray, found: np.ndarray, rng: np.random.Generator, starts: i
         b = np.sign(u @ (u.T @ b))
     return b
 
-# %% ../../nbs/attacks/67_bits.ipynb #9f97bdeb
+# %% ../../nbs/attacks/67_bits.ipynb #f4b745ca
 def _places(columns: np.ndarray, knowledge: Knowledge) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     "Columns that have one place only, their bits, and their signs"
     agree = columns[knowledge.leaves].T @ knowledge.codes  # k or -k where a column may be a bit
@@ -116,7 +116,7 @@ def _places(columns: np.ndarray, knowledge: Knowledge) -> tuple[np.ndarray, np.n
     bit = np.abs(agree[sure]).argmax(1)
     return sure, bit, np.sign(agree[sure, bit])
 
-# %% ../../nbs/attacks/67_bits.ipynb #457f64b3
+
 def placed(
     columns: np.ndarray,  # (leaves, c) float, +1 and -1, in any order and with any signs
     knowledge: Knowledge,  # a few pairs
@@ -127,7 +127,7 @@ def placed(
     out[:, bit] = columns[:, sure] * sign
     return out
 
-# %% ../../nbs/attacks/67_bits.ipynb #d7f12111
+# %% ../../nbs/attacks/67_bits.ipynb #30631aa5
 def fewest_known(
     columns: np.ndarray,  # (leaves, c) float, from an attack
     knowledge: Knowledge,  # more pairs than needed
@@ -143,7 +143,7 @@ def fewest_known(
             return k
     raise NotApplicable(f'{len(knowledge.leaves)} known photographs do not place every column')
 
-# %% ../../nbs/attacks/67_bits.ipynb #a0790a10
+# %% ../../nbs/attacks/67_bits.ipynb #d1278df8
 def filled(
     guess: np.ndarray,  # (leaves, d) float, +1, -1, and 0 where nothing is known
     knowledge: Knowledge,  # some pairs
@@ -151,7 +151,7 @@ def filled(
     "The commonest bit of the known photographs where a column is missing."
     return np.where(guess == 0, knowledge.common_bits(guess.shape[1]), guess)
 
-# %% ../../nbs/attacks/67_bits.ipynb #2866e3fe
+# %% ../../nbs/attacks/67_bits.ipynb #4b2001ae
 def columns_placed(
     observation: Observation,  # the table is enough
     knowledge: Knowledge,  # a few pairs

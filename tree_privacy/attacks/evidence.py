@@ -8,7 +8,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/attacks/evidence.html.md"""
 __all__ = ['NotApplicable', 'Observation', 'Knowledge', 'GroundTruth', 'Score', 'require_pairs', 'require_searches',
            'require_linear', 'some_known']
 
-# %% ../../nbs/attacks/64_evidence.ipynb #544f41f5
+# %% ../../nbs/attacks/64_evidence.ipynb #614b0f1d
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Self
 
@@ -16,16 +16,16 @@ import numpy as np
 
 from ..core import InputError, check_positive, is_whole
 
-# %% ../../nbs/attacks/64_evidence.ipynb #f3b46728
+# %% ../../nbs/attacks/64_evidence.ipynb #d82d3bc9
 class NotApplicable(InputError):
     "An attack lacks something that it needs; the message says what is missing."
 
-# %% ../../nbs/attacks/64_evidence.ipynb #fbb45dad
+# %% ../../nbs/attacks/64_evidence.ipynb #3a6cded2
 def _nothing() -> np.ndarray:
     "An empty array, the default of the records"
     return np.zeros(0)
 
-# %% ../../nbs/attacks/64_evidence.ipynb #c2131166
+
 @dataclass(frozen=True, eq=False)
 class Observation:
     "All that a cloud holds and was sent."
@@ -72,7 +72,7 @@ class Observation:
         "What is left where the cloud does not hold the tree's links."
         return replace(self, children=None, fetched=(), lengths=None, buckets=(), meant=0)
 
-# %% ../../nbs/attacks/64_evidence.ipynb #b7727680
+# %% ../../nbs/attacks/64_evidence.ipynb #2a02bf33
 @dataclass(frozen=True, eq=False)
 class Knowledge:
     "What the attacker knows beforehand."
@@ -104,7 +104,7 @@ class Knowledge:
             return np.ones(bits)
         return np.where(self.codes.mean(0) > 0, 1., -1.)
 
-# %% ../../nbs/attacks/64_evidence.ipynb #fa87b18f
+# %% ../../nbs/attacks/64_evidence.ipynb #c41b2975
 @dataclass(frozen=True, eq=False)
 class GroundTruth:
     "What the attacks are after; only scoring functions take it."
@@ -122,13 +122,13 @@ class GroundTruth:
         object.__setattr__(self, 'category_sizes', np.asarray(self.category_sizes, np.int64))
         object.__setattr__(self, 'buckets', tuple(self.buckets))
 
-# %% ../../nbs/attacks/64_evidence.ipynb #e5b1dde2
+
 class Score(NamedTuple):
     "How well an attack did, and how well guessing does."
     values: np.ndarray  # (photographs, searches, columns or links,) float, 0 to 1 each
     guessing: float  # mean share of a guess that looks at nothing
 
-# %% ../../nbs/attacks/64_evidence.ipynb #a798a45f
+# %% ../../nbs/attacks/64_evidence.ipynb #8ffef681
 def require_pairs(
     knowledge: Knowledge,  # of the attacker
     count: int,  # pairs of leaf and code
@@ -141,7 +141,7 @@ def require_pairs(
         raise NotApplicable('no photograph is known')
     raise NotApplicable(f'{count} known photographs are needed, and {known} are known')
 
-# %% ../../nbs/attacks/64_evidence.ipynb #453ed658
+
 def require_searches(
     observation: Observation,  # of the cloud
     count: int = 1,  # searches
@@ -155,7 +155,7 @@ def require_searches(
     if seen < count:
         raise NotApplicable(f'{count} independent searches are needed, and {seen} were seen')
 
-# %% ../../nbs/attacks/64_evidence.ipynb #7c55db85
+
 def require_linear(
     observation: Observation,  # of the cloud
 ) -> None:
@@ -163,7 +163,7 @@ def require_linear(
     if not observation.linear:
         raise NotApplicable(f'ciphertexts of the lock {observation.lock} are no linear function of the codes')
 
-# %% ../../nbs/attacks/64_evidence.ipynb #f5247036
+# %% ../../nbs/attacks/64_evidence.ipynb #5a7152ef
 def _independent(rows: np.ndarray, order: np.ndarray) -> list[int]:
     "Numbers of rows, in the given order, that are no combination of those before them"
     basis, first = np.zeros((0, rows.shape[1])), []
@@ -174,7 +174,7 @@ def _independent(rows: np.ndarray, order: np.ndarray) -> list[int]:
             first.append(int(i))
     return first
 
-# %% ../../nbs/attacks/64_evidence.ipynb #e40c5431
+
 def some_known(
     truth: GroundTruth,  # of the index
     k: int,  # how many photographs are known

@@ -8,7 +8,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/attacks/linear.html.md"""
 __all__ = ['scores', 'span', 'linear_features', 'queries_from_known', 'codes_from_queries', 'known_plaintext', 'bits_right',
            'known_ciphertexts', 'score_grid', 'distances_right', 'fewer_pairs']
 
-# %% ../../nbs/attacks/66_linear.ipynb #125971f1
+# %% ../../nbs/attacks/66_linear.ipynb #a546ad09
 from dataclasses import replace
 
 import numpy as np
@@ -24,7 +24,7 @@ from tree_privacy.attacks.evidence import (
     require_searches,
 )
 
-# %% ../../nbs/attacks/66_linear.ipynb #03fc59a0
+# %% ../../nbs/attacks/66_linear.ipynb #fb4c09a2
 def scores(
     observation: Observation,  # with searches
     inner_nodes: bool = False,  # score inner nodes too
@@ -34,7 +34,7 @@ def scores(
     table = observation.table if inner_nodes else observation.table[:observation.n_leaves]
     return table @ observation.trapdoors.T
 
-# %% ../../nbs/attacks/66_linear.ipynb #539f625c
+# %% ../../nbs/attacks/66_linear.ipynb #e1883c09
 def span(
     x: np.ndarray,  # (n, D) float
     at_most: int | None = None,  # columns, or None for all
@@ -45,7 +45,7 @@ def span(
     rank = int((s > 1e-5 * s[0]).sum())
     return u[:, :rank if at_most is None else min(rank, at_most)] * np.sqrt(len(x))
 
-# %% ../../nbs/attacks/66_linear.ipynb #c7a4735a
+# %% ../../nbs/attacks/66_linear.ipynb #5df14cea
 def linear_features(
     observation: Observation,  # of the cloud
     inner_nodes: bool = False,  # inner nodes too
@@ -55,7 +55,7 @@ def linear_features(
         return scores(observation, inner_nodes)
     return observation.table if inner_nodes else observation.table[:observation.n_leaves]
 
-# %% ../../nbs/attacks/66_linear.ipynb #60d2294a
+# %% ../../nbs/attacks/66_linear.ipynb #e54dbe8e
 def queries_from_known(
     observation: Observation,  # with searches
     knowledge: Knowledge,  # d + 1 pairs or more
@@ -67,7 +67,7 @@ def queries_from_known(
     scaled = np.linalg.lstsq(equations, scores(observation)[knowledge.leaves], rcond=None)[0][:-1].T  # r q
     return np.where(scaled > 0, 1., -1.), np.abs(scaled).mean(1)
 
-# %% ../../nbs/attacks/66_linear.ipynb #ea61f566
+# %% ../../nbs/attacks/66_linear.ipynb #62358851
 def codes_from_queries(
     observation: Observation,  # with searches
     queries: np.ndarray,  # (m, d) float, +1 and -1
@@ -81,7 +81,7 @@ def codes_from_queries(
     codes = np.linalg.lstsq(queries, products.T, rcond=None)[0].T
     return np.where(codes > 0, 1., -1.)
 
-# %% ../../nbs/attacks/66_linear.ipynb #745d61eb
+
 def known_plaintext(
     observation: Observation,  # with d independent searches
     knowledge: Knowledge,  # d + 1 pairs or more
@@ -91,7 +91,7 @@ def known_plaintext(
     require_searches(observation, observation.bits)
     return codes_from_queries(observation, *queries_from_known(observation, knowledge))
 
-# %% ../../nbs/attacks/66_linear.ipynb #fcc0b0e9
+# %% ../../nbs/attacks/66_linear.ipynb #16647ccb
 def bits_right(
     guess: np.ndarray,  # (leaves, d) float, +1 and -1
     truth: GroundTruth,  # of the index
@@ -104,7 +104,7 @@ def bits_right(
     usual = knowledge.common_bits(truth.codes.shape[1])
     return Score((guess == truth.codes)[others].mean(1), float((usual == truth.codes)[others].mean()))
 
-# %% ../../nbs/attacks/66_linear.ipynb #47887bdb
+# %% ../../nbs/attacks/66_linear.ipynb #bb988d3c
 def known_ciphertexts(
     observation: Observation,  # searches are not needed
     knowledge: Knowledge,  # as many pairs as ciphertexts have dimensions
@@ -116,7 +116,7 @@ def known_ciphertexts(
     decode = np.linalg.lstsq(directions[knowledge.leaves], knowledge.codes, rcond=None)[0]
     return np.where(directions @ decode > 0, 1., -1.)
 
-# %% ../../nbs/attacks/66_linear.ipynb #1b3e9a34
+# %% ../../nbs/attacks/66_linear.ipynb #92c2fdf1
 def score_grid(
     observation: Observation,  # with searches
 ) -> tuple[np.ndarray, np.ndarray]:  # (m, leaves) int distances, -1 where no grid fits; (m,) float r, nan there
@@ -136,7 +136,7 @@ def score_grid(
         raise NotApplicable('the scores lie on no grid')
     return np.where(good[:, None], distance, -1).astype(int), np.where(good, r, np.nan)
 
-# %% ../../nbs/attacks/66_linear.ipynb #e9085615
+# %% ../../nbs/attacks/66_linear.ipynb #43b96c7c
 def distances_right(
     guess: np.ndarray,  # (m, leaves) int
     truth: GroundTruth,  # with the searches' codes
@@ -146,7 +146,7 @@ def distances_right(
     distance = (d - truth.queries @ truth.codes.T) / 2
     return Score((guess == distance).mean(1), float((distance == d // 2).mean()))
 
-# %% ../../nbs/attacks/66_linear.ipynb #56feae9c
+# %% ../../nbs/attacks/66_linear.ipynb #a1cde593
 def _only_corner(equations: np.ndarray, values: np.ndarray, direction: np.ndarray) -> np.ndarray | None:
     "The only point of the box from -1 to 1 that solves the equations, where it is a corner, or None"
     from scipy.optimize import linprog
@@ -159,7 +159,7 @@ def _only_corner(equations: np.ndarray, values: np.ndarray, direction: np.ndarra
         return corners[0]
     return None
 
-# %% ../../nbs/attacks/66_linear.ipynb #eece0f8f
+
 def fewer_pairs(
     observation: Observation,  # with d independent searches whose scores lie on a grid
     knowledge: Knowledge,  # about 0.6 d pairs

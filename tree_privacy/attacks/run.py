@@ -7,7 +7,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/attacks/run.html.md"""
 # %% auto #0
 __all__ = ['ATTACKS', 'Attack', 'AttackResult', 'check_attacks', 'run_attacks', 'attack_table']
 
-# %% ../../nbs/attacks/72_run.ipynb #9dab0583
+# %% ../../nbs/attacks/72_run.ipynb #251a83f3
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -64,7 +64,7 @@ from tree_privacy.attacks.traffic import (
 from .weak_locks import bits_by_sign, require_signs
 from ..core import InputError, is_number, progress
 
-# %% ../../nbs/attacks/72_run.ipynb #51ab9180
+# %% ../../nbs/attacks/72_run.ipynb #721127d9
 @dataclass(frozen=True)
 class Attack:
     "One attack: what it needs, whether it applies, how it runs, and how its guess is scored."
@@ -91,7 +91,7 @@ class Attack:
         "Whether the attack has what it needs."
         return self.why_not(observation, knowledge) is None
 
-# %% ../../nbs/attacks/72_run.ipynb #625ab095
+# %% ../../nbs/attacks/72_run.ipynb #4d52cfa7
 def _pairs(observation: Observation, share: float, more: int = 0) -> int:
     "How many known photographs an attack takes: a share of the bits, and some more"
     return ceil(share * observation.bits) + more
@@ -112,7 +112,7 @@ def _check_fewer(observation: Observation, knowledge: Knowledge) -> None:
     require_linear(observation)
     require_searches(observation, observation.bits)
 
-# %% ../../nbs/attacks/72_run.ipynb #e42878e5
+
 def _check_pairs(observation: Observation, knowledge: Knowledge) -> None:
     require_pairs(knowledge, 1)
 
@@ -130,14 +130,14 @@ def _check_columns(observation: Observation, knowledge: Knowledge) -> None:
 def _check_nothing(observation: Observation, knowledge: Knowledge) -> None:
     "The table is enough"
 
-# %% ../../nbs/attacks/72_run.ipynb #04ef91f6
+
 def _seen(requirement: Callable[[Observation], None]) -> Callable[[Observation, Knowledge], None]:
     "A check of what the cloud saw alone"
     def check(observation: Observation, knowledge: Knowledge) -> None:
         requirement(observation)
     return check
 
-# %% ../../nbs/attacks/72_run.ipynb #9738b900
+# %% ../../nbs/attacks/72_run.ipynb #769187ce
 def _run_plaintext(observation: Observation, knowledge: Knowledge, seconds: float) -> tuple:
     few = knowledge.first(_pairs(observation, 1, 1))
     return known_plaintext(observation, few), few
@@ -156,7 +156,7 @@ def _run_fewer_pairs(observation: Observation, knowledge: Knowledge, seconds: fl
 def _run_ciphertexts(observation: Observation, knowledge: Knowledge, seconds: float) -> tuple:
     return known_ciphertexts(observation, knowledge), knowledge
 
-# %% ../../nbs/attacks/72_run.ipynb #3e12fef4
+
 def _run_distances(observation: Observation, knowledge: Knowledge, seconds: float) -> np.ndarray:
     return score_grid(observation)[0]
 
@@ -168,7 +168,7 @@ def _run_columns(observation: Observation, knowledge: Knowledge, seconds: float)
 def _run_links(observation: Observation, knowledge: Knowledge, seconds: float) -> np.ndarray:
     return tree_links(observation.without_links())
 
-# %% ../../nbs/attacks/72_run.ipynb #5956d15e
+
 def _on_seen(attack: Callable[[Observation], Any]) -> Callable[[Observation, Knowledge, float], Any]:
     "Run an attack that needs no knowledge"
     def run(observation: Observation, knowledge: Knowledge, seconds: float) -> Any:
@@ -182,7 +182,7 @@ def _on_both(attack: Callable[[Observation, Knowledge], Any]) -> Callable[[Obser
         return attack(observation, knowledge)
     return run
 
-# %% ../../nbs/attacks/72_run.ipynb #dfc83b91
+# %% ../../nbs/attacks/72_run.ipynb #b1178ea1
 def _score_bits(guess: tuple, truth: GroundTruth, knowledge: Knowledge, observation: Observation) -> Score:
     "For a guess of codes that comes with the known photographs that were used"
     codes, used = guess
@@ -196,7 +196,7 @@ def _score_files(guess: list, truth: GroundTruth, knowledge: Knowledge, observat
 def _score_signs(guess: np.ndarray, truth: GroundTruth, knowledge: Knowledge, observation: Observation) -> Score:
     return bits_right(guess, truth, Knowledge())
 
-# %% ../../nbs/attacks/72_run.ipynb #ce7d14a5
+
 def _by_truth(score: Callable[[Any, GroundTruth], Score]) -> Callable:
     "Score with the truth alone"
     def scored(guess: Any, truth: GroundTruth, knowledge: Knowledge, observation: Observation) -> Score:
@@ -211,32 +211,36 @@ def _by_place(score: Callable[[Any, GroundTruth, Observation], Score]) -> Callab
     return scored
 
 
+_by_columns = _by_truth(columns_found)
 _by_buckets = _by_place(buckets_right)
 
-# %% ../../nbs/attacks/72_run.ipynb #e54945f6
+# %% ../../nbs/attacks/72_run.ipynb #247fecaf
 ATTACKS: dict[str, Attack] = {  # what it needs; whether it applies; how it runs; how it is scored
     'known plaintext': Attack('d + 1 known photographs, d searches', _check_plaintext, _run_plaintext, _score_bits),
     'known ciphertexts': Attack('known photographs, one a dimension', _check_pairs, _run_ciphertexts, _score_bits),
     'fewer pairs': Attack('0.6 d known photographs, d searches', _check_fewer, _run_fewer_pairs, _score_bits),
     'exact distances': Attack('a search', _check_scores, _run_distances, _by_truth(distances_right)),
-    'independent bits': Attack('nothing', _seen(require_linear), _on_seen(independent_bits), _by_truth(columns_found)),
+    'independent bits': Attack('nothing', _seen(require_linear), _on_seen(independent_bits), _by_columns),
     'sign iteration: columns': Attack('nothing; split: better d + 1 searches', _seen(require_linear), _run_columns,
-                                      _by_truth(columns_found)),
+                                      _by_columns),
     'sign iteration: bits': Attack('a few known photographs', _check_columns, columns_placed, _score_bits),
     'noise averaged': Attack('4 d known photographs, d searches', _check_averaged, _run_averaged, _score_bits),
-    'tree links': Attack('nothing; split: d + 1 searches', _seen(require_inner_nodes), _run_links, _by_truth(links_right)),
+    'tree links': Attack('nothing; split: d + 1 searches', _seen(require_inner_nodes), _run_links,
+                         _by_truth(links_right)),
     'neighbours': Attack('nothing', _check_nothing, _on_seen(neighbours), _by_truth(neighbours_right)),
     'repeated requests': Attack('three searches', _seen(require_three_searches), _on_seen(link_requests),
                                 _by_truth(requests_right)),
-    'category sizes': Attack('the number of categories', require_categories, _on_both(category_sizes), _by_truth(sizes_right)),
+    'category sizes': Attack('the number of categories', require_categories, _on_both(category_sizes),
+                             _by_truth(sizes_right)),
     'known files': Attack('lengths of files', require_lengths, _on_both(match_lengths), _score_files),
     'fetched together': Attack('fetches', _seen(require_fetches), _on_seen(fetched_together), _by_place(graph_right)),
     'signs of ciphertexts': Attack('nothing', _seen(require_signs), _on_seen(bits_by_sign), _score_signs),
-    'intersection': Attack('searches known to be for one picture', require_repeats, _on_both(intersection), _by_buckets),
+    'intersection': Attack('searches known to be for one picture', require_repeats, _on_both(intersection),
+                           _by_buckets),
     'siblings': Attack('ten searches', _seen(require_ten_bucket_searches), _on_seen(siblings), _by_buckets),
 }
 
-# %% ../../nbs/attacks/72_run.ipynb #a5036204
+# %% ../../nbs/attacks/72_run.ipynb #9407e8cb
 @dataclass(frozen=True)
 class AttackResult:
     "What one attack recovered, beside what guessing would."
@@ -249,10 +253,10 @@ class AttackResult:
     recovered: float | None = None  # 0 to 1, mean over photographs, searches, columns or links; None: not applicable
     guessing: float | None = None  # 0 to 1, the same for a guess that looks at nothing
     low: float | None = None  # middle 95 % of the mean, by bootstrap
-    high: float | None = None
+    high: float | None = None  # the upper end of that interval
     why: str | None = None  # what was missing, where nothing was recovered
 
-# %% ../../nbs/attacks/72_run.ipynb #9d77058e
+
 def check_attacks(
     attacks: Sequence[str] | None,  # names, or None for all
     seconds: float,  # from 0 on
@@ -266,7 +270,7 @@ def check_attacks(
         raise InputError(f'seconds is {seconds!r}: wanted a number from 0 on')
     return list(names)
 
-# %% ../../nbs/attacks/72_run.ipynb #a1c894e5
+# %% ../../nbs/attacks/72_run.ipynb #413e57fa
 def _interval(values: np.ndarray, times: int = 200) -> tuple[float, float]:
     "The middle 95 % of the mean, by drawing again with a fixed seed"
     rng = np.random.default_rng(0)
@@ -274,7 +278,7 @@ def _interval(values: np.ndarray, times: int = 200) -> tuple[float, float]:
     low, high = np.quantile(means, [.025, .975])
     return round(float(low), 4), round(float(high), 4)
 
-# %% ../../nbs/attacks/72_run.ipynb #c703ac8a
+
 def _run_one(name: str, observation: Observation, knowledge: Knowledge, truth: GroundTruth,
              seconds: float) -> AttackResult:
     "One row"
@@ -294,7 +298,7 @@ def _run_one(name: str, observation: Observation, knowledge: Knowledge, truth: G
         return AttackResult(*about, round(time.perf_counter() - start, 3), why=str(why))
     return AttackResult(*about, took, round(float(values.mean()), 4), round(guessing, 4), *_interval(values))
 
-# %% ../../nbs/attacks/72_run.ipynb #b1eaee86
+
 def run_attacks(
     observation: Observation,  # what the cloud has
     knowledge: Knowledge,  # what it knows beforehand
@@ -306,14 +310,14 @@ def run_attacks(
     names = check_attacks(attacks, seconds)
     return [_run_one(name, observation, knowledge, truth, seconds) for name in progress(names, 'attacking')]
 
-# %% ../../nbs/attacks/72_run.ipynb #3b3de88f
+# %% ../../nbs/attacks/72_run.ipynb #8755cb94
 def _cell(row: AttackResult | None, times: bool) -> str:
     "recovered / guessing, or a dash"
     if row is None or row.recovered is None:
         return '-'
     return f'{row.recovered:.3f} / {row.guessing:.3f}' + (f' {row.seconds:6.1f} s' if times else '')
 
-# %% ../../nbs/attacks/72_run.ipynb #f547e988
+
 def attack_table(
     rows: Sequence[AttackResult],  # of one or several locks
     times: bool = False,  # with seconds

@@ -8,7 +8,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/attacks/structure.html.md"""
 __all__ = ['require_inner_nodes', 'tree_links', 'links_right', 'neighbours', 'neighbours_right', 'require_categories',
            'category_sizes', 'sizes_right']
 
-# %% ../../nbs/attacks/68_structure.ipynb #72f1af69
+# %% ../../nbs/attacks/68_structure.ipynb #bf5dc516
 import numpy as np
 
 from tree_privacy.attacks.evidence import (
@@ -23,7 +23,7 @@ from tree_privacy.attacks.evidence import (
 from .linear import linear_features
 from ..core import check_positive
 
-# %% ../../nbs/attacks/68_structure.ipynb #7f7d207e
+# %% ../../nbs/attacks/68_structure.ipynb #1d51411d
 def _as_means(observation: Observation) -> tuple[np.ndarray, np.ndarray]:
     "(nodes, c) float: ciphertexts changed so that parents are means, with unit spread over leaves; (nodes,) float h"
     e, n = linear_features(observation, True), observation.n_leaves
@@ -39,7 +39,7 @@ def _as_means(observation: Observation) -> tuple[np.ndarray, np.ndarray]:
     g = (mean - x[-1]) / h[-1]
     return x + h[:, None] * g, h
 
-# %% ../../nbs/attacks/68_structure.ipynb #0535da78
+# %% ../../nbs/attacks/68_structure.ipynb #09d669ee
 def _children_of(x: np.ndarray, i: int, near: np.ndarray, size: np.ndarray, limit: float = .2) -> np.ndarray | None:
     "The nodes among `near` whose mean is x[i], or None"
     from scipy.optimize import nnls
@@ -53,7 +53,7 @@ def _children_of(x: np.ndarray, i: int, near: np.ndarray, size: np.ndarray, limi
             return some
     return None
 
-# %% ../../nbs/attacks/68_structure.ipynb #81f9c6dc
+
 def _adopt(x: np.ndarray, i: int, orders: tuple, size: np.ndarray, parent: np.ndarray) -> bool:
     "Give node i its children, if they can be told; whether they could"
     for k in (8, 16, 24, 32, 48):
@@ -66,7 +66,7 @@ def _adopt(x: np.ndarray, i: int, orders: tuple, size: np.ndarray, parent: np.nd
                 return True
     return False
 
-# %% ../../nbs/attacks/68_structure.ipynb #da0c6d60
+# %% ../../nbs/attacks/68_structure.ipynb #cefc386d
 def _nearest_orphans(x: np.ndarray, waiting: np.ndarray, orphans: np.ndarray) -> list[tuple]:
     "For each waiting node two orders of the nearest orphans: by distance, and by how far ahead it is of other nodes"
     apart = (x[waiting] ** 2).sum(1)[:, None] + (x[orphans] ** 2).sum(1) - 2 * x[waiting] @ x[orphans].T
@@ -74,7 +74,7 @@ def _nearest_orphans(x: np.ndarray, waiting: np.ndarray, orphans: np.ndarray) ->
     ahead = apart - np.where(apart == best[0], best[-1], best[0])
     return [(orphans[np.argsort(a)[:48]], orphans[np.argsort(b)[:48]]) for a, b in zip(apart, ahead, strict=True)]
 
-# %% ../../nbs/attacks/68_structure.ipynb #98a87643
+# %% ../../nbs/attacks/68_structure.ipynb #a18c526a
 def require_inner_nodes(
     observation: Observation,  # of the cloud
 ) -> None:
@@ -88,7 +88,7 @@ def require_inner_nodes(
             raise NotApplicable(f'{observation.bits + 1} searches are needed, and {seen} were seen')
         require_searches(observation)
 
-# %% ../../nbs/attacks/68_structure.ipynb #7a931734
+
 def tree_links(
     observation: Observation,  # links are not used
 ) -> np.ndarray:  # (nodes,) int, parents, -1 where none was found
@@ -109,7 +109,7 @@ def tree_links(
         raise NotApplicable('no node is the mean of others')
     return parent
 
-# %% ../../nbs/attacks/68_structure.ipynb #803993ff
+# %% ../../nbs/attacks/68_structure.ipynb #89a57902
 def links_right(
     guess: np.ndarray,  # (nodes,) int, parents
     truth: GroundTruth,  # with parents
@@ -120,7 +120,7 @@ def links_right(
     inner_nodes = len(truth.parent) - len(truth.codes)
     return Score((guess == truth.parent)[:-1].astype(float), 1 / inner_nodes)
 
-# %% ../../nbs/attacks/68_structure.ipynb #fdc72091
+# %% ../../nbs/attacks/68_structure.ipynb #a575dc81
 def neighbours(
     observation: Observation,  # the table is enough
     k: int = 10,  # how many for each leaf
@@ -135,7 +135,7 @@ def neighbours(
     apart[np.arange(len(rows)), rows] = np.inf
     return rows, np.argsort(apart, axis=1)[:, :k]
 
-# %% ../../nbs/attacks/68_structure.ipynb #190bd6f4
+# %% ../../nbs/attacks/68_structure.ipynb #4d5782af
 def neighbours_right(
     guess: tuple[np.ndarray, np.ndarray],  # (some,) leaves, and (some, k) leaves
     truth: GroundTruth,  # of the index
@@ -149,7 +149,7 @@ def neighbours_right(
     others = distance.size - len(rows)
     return Score((np.take_along_axis(distance, near, 1) <= edge).mean(1), float((distance <= edge).sum() / others))
 
-# %% ../../nbs/attacks/68_structure.ipynb #15f8c959
+# %% ../../nbs/attacks/68_structure.ipynb #b73c5dba
 def _node_sizes(observation: Observation, children: np.ndarray) -> np.ndarray:
     "(nodes,) int: photographs below each node"
     size = np.append(observation.leaf_sizes, np.zeros(len(children), np.int64))
@@ -164,7 +164,7 @@ def _node_sizes(observation: Observation, children: np.ndarray) -> np.ndarray:
             size[i] = size[row].sum()
     return size
 
-# %% ../../nbs/attacks/68_structure.ipynb #df0ecece
+
 def require_categories(
     observation: Observation,  # of the cloud
     knowledge: Knowledge,  # of the attacker
@@ -175,7 +175,7 @@ def require_categories(
     if knowledge.n_categories < 2:
         raise NotApplicable('the number of categories is not known')
 
-# %% ../../nbs/attacks/68_structure.ipynb #ed67805a
+
 def category_sizes(
     observation: Observation,  # with links
     knowledge: Knowledge,  # with the number of categories
@@ -192,7 +192,7 @@ def category_sizes(
         top = [j for j in top if j != largest] + below
     return np.sort(size[top])[::-1]
 
-# %% ../../nbs/attacks/68_structure.ipynb #880ab25c
+# %% ../../nbs/attacks/68_structure.ipynb #5356c72a
 def _fit(sizes: np.ndarray, true: np.ndarray) -> np.ndarray:
     "(c,) float: 1 minus the error of each size, as a share of the mean size"
     c = len(true)
@@ -201,7 +201,7 @@ def _fit(sizes: np.ndarray, true: np.ndarray) -> np.ndarray:
     too_many = sizes[c:].sum() / 2 / true.sum()
     return 1 - error - too_many
 
-# %% ../../nbs/attacks/68_structure.ipynb #65710f71
+
 def sizes_right(
     guess: np.ndarray,  # (any,) int, falling
     truth: GroundTruth,  # with the sizes of the categories

@@ -9,14 +9,14 @@ __all__ = ['require_three_searches', 'link_requests', 'requests_right', 'require
            'require_fetches', 'fetched_together', 'graph_right', 'require_repeats', 'intersection',
            'require_ten_bucket_searches', 'siblings', 'buckets_right', 'linear_distinguisher']
 
-# %% ../../nbs/attacks/69_traffic.ipynb #b989b255
+# %% ../../nbs/attacks/69_traffic.ipynb #42bda53b
 import numpy as np
 
 from .evidence import GroundTruth, Knowledge, NotApplicable, Observation, Score
 from .linear import scores
 from ..core import check_positive
 
-# %% ../../nbs/attacks/69_traffic.ipynb #090f4623
+# %% ../../nbs/attacks/69_traffic.ipynb #086cf072
 def _differences(s: np.ndarray) -> np.ndarray:
     "(m, m) float: log10(1 - correlation) of each column with those before it, infinite elsewhere"
     s = (s - s.mean(0)) / np.maximum(s.std(0), 1e-300)
@@ -24,7 +24,7 @@ def _differences(s: np.ndarray) -> np.ndarray:
     off[np.triu_indices(len(off))] = np.inf
     return off
 
-# %% ../../nbs/attacks/69_traffic.ipynb #d1a3edf1
+
 def require_three_searches(
     observation: Observation,  # of the cloud
 ) -> None:
@@ -33,7 +33,7 @@ def require_three_searches(
     if seen < 3:
         raise NotApplicable(f'three searches are needed, and {seen} were seen')
 
-# %% ../../nbs/attacks/69_traffic.ipynb #48876b43
+
 def link_requests(
     observation: Observation,  # with searches
 ) -> np.ndarray:  # (m,) int: the earlier search for the same picture, or -1 for a new one
@@ -49,7 +49,7 @@ def link_requests(
         repeated = least < order[gap.argmax() + 1]
     return np.append(-1, np.where(repeated, best, -1))
 
-# %% ../../nbs/attacks/69_traffic.ipynb #8424b84a
+# %% ../../nbs/attacks/69_traffic.ipynb #45cc3dff
 def requests_right(
     guess: np.ndarray,  # (m,) int
     truth: GroundTruth,  # with the searches' codes
@@ -60,7 +60,7 @@ def requests_right(
     right = np.where(guess < 0, ~repeated, same[np.arange(len(guess)), guess])
     return Score(right.astype(float), float((~repeated).mean()))
 
-# %% ../../nbs/attacks/69_traffic.ipynb #a75080b9
+# %% ../../nbs/attacks/69_traffic.ipynb #f9879f56
 def require_lengths(
     observation: Observation,  # of the cloud
     knowledge: Knowledge,  # of the attacker
@@ -71,7 +71,7 @@ def require_lengths(
     if not len(knowledge.file_sizes):
         raise NotApplicable('no file is known')
 
-# %% ../../nbs/attacks/69_traffic.ipynb #70000790
+
 def match_lengths(
     observation: Observation,  # with lengths
     knowledge: Knowledge,  # with lengths of files
@@ -86,7 +86,7 @@ def match_lengths(
         out.append(ids[length == length[enough].min()].tolist() if enough.any() else [])
     return out
 
-# %% ../../nbs/attacks/69_traffic.ipynb #bf59d847
+# %% ../../nbs/attacks/69_traffic.ipynb #5bdf6a27
 def files_right(
     guess: list[list[int]],  # one list of ids a file
     truth: GroundTruth,  # with the files' ids
@@ -96,7 +96,7 @@ def files_right(
     chance = [(i in some) / max(1, len(some)) for i, some in zip(truth.file_ids, guess, strict=True)]
     return Score(np.array(chance), 1 / n)
 
-# %% ../../nbs/attacks/69_traffic.ipynb #285f047e
+# %% ../../nbs/attacks/69_traffic.ipynb #ca00c1bf
 def require_fetches(
     observation: Observation,  # of the cloud
 ) -> None:
@@ -104,7 +104,7 @@ def require_fetches(
     if not any(len(set(ids)) > 1 for ids in observation.fetched):
         raise NotApplicable('no two photographs were fetched together')
 
-# %% ../../nbs/attacks/69_traffic.ipynb #e410403e
+
 def fetched_together(
     observation: Observation,  # with fetches
     k: int = 10,  # how many for each photograph, at most
@@ -121,7 +121,7 @@ def fetched_together(
                     row[j] = row.get(j, 0) + 1
     return {i: sorted(row, key=lambda j: (-row[j], j))[:k] for i, row in together.items()}
 
-# %% ../../nbs/attacks/69_traffic.ipynb #10f232db
+# %% ../../nbs/attacks/69_traffic.ipynb #4eee7a27
 def graph_right(
     guess: dict[int, list[int]],  # from `fetched_together`
     truth: GroundTruth,  # of the index
@@ -141,7 +141,7 @@ def graph_right(
         chance.append((distance <= edge).sum() / (len(distance) - 1))
     return Score(np.array(right), float(np.mean(chance)))
 
-# %% ../../nbs/attacks/69_traffic.ipynb #b0fa5821
+# %% ../../nbs/attacks/69_traffic.ipynb #a2bf0469
 def require_repeats(
     observation: Observation,  # of the cloud
     knowledge: Knowledge,  # of the attacker
@@ -152,7 +152,7 @@ def require_repeats(
     if not knowledge.repeats:
         raise NotApplicable('no two searches are known to be for one picture')
 
-# %% ../../nbs/attacks/69_traffic.ipynb #4704b81b
+
 def intersection(
     observation: Observation,  # with buckets
     knowledge: Knowledge,  # with searches that are for one picture
@@ -166,7 +166,7 @@ def intersection(
             guess[i] = common
     return guess
 
-# %% ../../nbs/attacks/69_traffic.ipynb #601d4721
+# %% ../../nbs/attacks/69_traffic.ipynb #37df8119
 def _most_together(together: np.ndarray, some: list[int], m: int) -> set[int]:
     "The m of some buckets that were fetched together most often, added one by one to the best pair"
     local = together[np.ix_(some, some)]
@@ -177,7 +177,7 @@ def _most_together(together: np.ndarray, some: list[int], m: int) -> set[int]:
         best.append(int(np.argmax(gain)))
     return {some[i] for i in best}
 
-# %% ../../nbs/attacks/69_traffic.ipynb #cf90b8a5
+
 def require_ten_bucket_searches(
     observation: Observation,  # of the cloud
 ) -> None:
@@ -186,7 +186,7 @@ def require_ten_bucket_searches(
     if seen < 10:
         raise NotApplicable(f'ten searches that fetch buckets in the open are needed, and {seen} were seen')
 
-# %% ../../nbs/attacks/69_traffic.ipynb #16c4bd48
+
 def siblings(
     observation: Observation,  # with buckets
 ) -> list[set[int]]:  # the buckets that each search is thought to mean
@@ -203,7 +203,7 @@ def siblings(
     np.fill_diagonal(together, 0)
     return [_most_together(together, sorted(some), observation.meant) for some in buckets]
 
-# %% ../../nbs/attacks/69_traffic.ipynb #20920c74
+# %% ../../nbs/attacks/69_traffic.ipynb #439aa9fa
 def buckets_right(
     guess: list[set[int]],  # one set a search
     truth: GroundTruth,  # with the buckets that were meant
@@ -214,7 +214,7 @@ def buckets_right(
     fetched = zip(observation.buckets, truth.buckets, strict=True)
     return Score(np.array(right), float(np.mean([len(meant) / len(some) for some, meant in fetched])))
 
-# %% ../../nbs/attacks/69_traffic.ipynb #9832fcc4
+# %% ../../nbs/attacks/69_traffic.ipynb #48f35c01
 def linear_distinguisher(
     numbers: np.ndarray,  # (m, f) float, what was seen of requests for two queries, in turn
 ) -> tuple[float, float]:  # share of the second half that is told apart; half the width of a coin's 95 % interval

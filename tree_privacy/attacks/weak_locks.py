@@ -7,14 +7,14 @@ Docs: https://tree-privacy.github.io/tree_privacy/attacks/weak_locks.html.md"""
 # %% auto #0
 __all__ = ['ScaleAndPerturb', 'require_signs', 'bits_by_sign']
 
-# %% ../../nbs/attacks/71_weak_locks.ipynb #08342df8
+# %% ../../nbs/attacks/71_weak_locks.ipynb #dcf4072d
 import numpy as np
 
 from .evidence import NotApplicable, Observation
 from ..core import InputError, is_number
 from ..crypto.randomness import normal, random_uniform
 
-# %% ../../nbs/attacks/71_weak_locks.ipynb #4bcfbd8b
+# %% ../../nbs/attacks/71_weak_locks.ipynb #96a412e3
 class ScaleAndPerturb:
     "A weak lock for study: vectors of length one, scaled and moved (Fuchsbauer et al., SCN 2022); bits show."
     form = 'scale-and-perturb'
@@ -40,7 +40,7 @@ class ScaleAndPerturb:
     def __repr__(self) -> str:
         return f'ScaleAndPerturb(bits={self.bits}, beta={self.beta})'
 
-# %% ../../nbs/attacks/71_weak_locks.ipynb #d9972bbb
+# %% ../../nbs/attacks/71_weak_locks.ipynb #aaf9968f
 def require_signs(
     observation: Observation,  # of the cloud
 ) -> None:
@@ -48,7 +48,7 @@ def require_signs(
     if observation.lock != ScaleAndPerturb.form:
         raise NotApplicable('the coordinates of these ciphertexts are no bits')
 
-# %% ../../nbs/attacks/71_weak_locks.ipynb #cc2556f5
+
 def bits_by_sign(
     observation: Observation,  # under scale-and-perturb
 ) -> np.ndarray:  # (leaves, d) float, +1 and -1
