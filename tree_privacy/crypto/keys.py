@@ -175,8 +175,8 @@ def _read_key(data, path, passphrase):
     content = json.loads(data)
     if content['tree_privacy'] != 'key' or content['format'] > 1:
         raise FormatError(f'{path} is a key of a newer version: upgrade tree_privacy')
-    if content.pop('checksum') != _checksum(content):
-        raise ValueError('the checksum does not fit')
+    if content['format'] != 1 or content.pop('checksum') != _checksum(content):
+        raise ValueError('no such format, or the checksum does not fit')
     kind, half = (OwnerKey, 'signing') if content['role'] == 'owner' else (UserKey, 'public')
     parts = _unlock_parts(content, path, passphrase)
     secret, other = bytes.fromhex(parts['secret']), bytes.fromhex(parts[half])

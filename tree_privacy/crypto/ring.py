@@ -13,12 +13,16 @@ import os
 from collections.abc import Iterable
 
 import numpy as np
-import seal
 
-from ..core import FormatError, InputError
+from ..core import FormatError, InputError, MissingDependency
 from ..kernels import kernel
 from .modular import multiply_mod, residues
 from .randomness import keystream, subkey
+
+try:
+    import seal
+except ImportError as error:
+    raise MissingDependency('SEAL is not installed: run `pip install seal-python`') from error
 
 # %% ../../nbs/crypto/29_ring.ipynb #4f99dcf3
 def ntt_primes(

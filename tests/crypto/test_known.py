@@ -1,0 +1,77 @@
+"What an earlier run wrote is still read, and gives the numbers that it gave: algebra has not changed by accident."
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tree_privacy.bits import hamming
+from tree_privacy.crypto.keys import OwnerKey, load_key
+from tree_privacy.crypto.random_matrix import FORMS, MatrixKey, distances_from_scores
+from tree_privacy.crypto.randomness import subkey
+from tree_privacy.crypto.ring import Ring, RingKey, ntt_primes, random_polynomials, ternary
+from tree_privacy.pir.bfv import BfvPirClient, _seeded_pairs
+
+known = Path(__file__).resolve().parent.parent / 'known'
+about = json.loads((known / 'known.json').read_text())
+PASSPHRASE = 'correct horse battery staple'
+CODES = np.random.default_rng(0).integers(0, 256, (8, 2), dtype=np.uint8)
+
+
+def vectors():
+    "(8, 17): the leaves of CODES"
+    return np.c_[np.unpackbits(CODES, axis=1) * 2. - 1, np.full(8, -8.)]
+
+
+@pytest.fixture
+def keys(tmp_path):
+    "Copies of the key files, with the mode that they must have."
+    for path in known.glob('*.key'):
+        shutil.copy(path, tmp_path)
+        (tmp_path / path.name).chmod(0o600)
+    return tmp_path
+
+
+def test_key_files(keys):
+    "All three open to the same secret; the two that may write sign alike."
+    owner, user, locked = (load_key(keys / f'{name}.key', PASSPHRASE) for name in ('owner', 'user', 'locked'))
+    assert owner.secret == user.secret == locked.secret == bytes(range(32)) and owner.id == about['id']
+    assert isinstance(owner, OwnerKey) and not isinstance(user, OwnerKey)
+    assert owner.sign(b'x') == locked.sign(b'x') and user.verifies(b'x', owner.sign(b'x'))
+    assert subkey(owner.secret, 'known').hex() == about['subkey']
+
+
+@pytest.mark.parametrize('form', FORMS)
+def test_matrices_and_ciphertexts(form):
+    "The key expands to the same matrix; stored ciphertexts and trapdoors fit it and one another."
+    key, then = MatrixKey(bytes.fromhex(about['subkey']), 16, form), about[form]
+    nodes, trapdoor = np.array(then['nodes']), np.array(then['trapdoor'])
+    assert np.allclose(key.matrices[-1][0], then['matrix'], rtol=0, atol=1e-12)
+    again, r = key.encrypt_query(CODES[3])
+    for t, unit in ((trapdoor, then['r']), (again, r)):
+        for e in (nodes, key.encrypt_nodes(vectors())):
+            if form == 'noisy':
+                true = vectors() @ np.append(vectors()[3, :-1], 1)
+                assert np.abs(e @ t / unit - true).max() < 10 * key.sigma
+            else:
+                assert distances_from_scores(e @ t, unit, 16).tolist() == hamming(CODES[3:4], CODES)[0].tolist()
+    if form == 'basic':
+        assert np.allclose(key.encrypt_nodes(vectors()), nodes, rtol=0, atol=1e-12)
+
+
+def digest(values):
+    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
+
+
+def test_keys_and_polynomials():
+    "Both rings expand a secret and a seed to the same numbers."
+    secret, then = bytes.fromhex(about['subkey']), about['digests']
+    ring = Ring('bgv', 2048, ntt_primes(2048, [53]), 257)
+    key = RingKey.from_coefficients(ring, ternary(secret, 2048))
+    assert digest(ternary(secret, 2048)) == then['ternary']
+    assert digest(key.values[0]) == then['homomorphic']
+    assert digest(BfvPirClient(secret, 1, 1)._key.values[:2]) == then['retrieval']
+    assert digest(random_polynomials(secret, 2, 2048, ring.primes[0])) == then['polynomials']
+    assert digest(_seeded_pairs(secret, 2)) == then['pairs']
