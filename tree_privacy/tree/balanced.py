@@ -8,7 +8,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/tree/balanced.html.md"""
 __all__ = ['fanouts', 'kmeans_split', 'divide_levels', 'stable_matching', 'level_means', 'flatten_parents', 'with_half_square',
            'reassign_children', 'siblings_together', 'build_balanced']
 
-# %% ../../nbs/tree/18_balanced.ipynb #cee38794
+# %% ../../nbs/tree/18_balanced.ipynb #69039071
 import itertools
 import math
 from typing import Any
@@ -20,7 +20,7 @@ from ..kernels import kernel
 from .structure import GRID, child_table, exact_points, on_grid
 from .walk import nearest_leaves
 
-# %% ../../nbs/tree/18_balanced.ipynb #db66d60f
+# %% ../../nbs/tree/18_balanced.ipynb #0352ae06
 def fanouts(
     n: int,  # number of leaves
     shape: tuple[int, int, int],  # children of the root, of other nodes at most, of lowest nodes
@@ -40,7 +40,7 @@ def fanouts(
         out.append(k)
     return out
 
-# %% ../../nbs/tree/18_balanced.ipynb #adf89e26
+# %% ../../nbs/tree/18_balanced.ipynb #27d42b5d
 def _nearness(points, centre):
     "(n, k): p · c - c² / 2 of every point and centre, the larger the nearer."
     return points @ centre.T - (centre ** 2).sum(1) / 2
@@ -58,7 +58,7 @@ def _lloyd(points, centre, rounds=25):
             break
     return _nearness(points, centre).max(1).sum(dtype=np.float64), centre
 
-# %% ../../nbs/tree/18_balanced.ipynb #0a1ff4d8
+# %% ../../nbs/tree/18_balanced.ipynb #aae34199
 def kmeans_split(
     points: np.ndarray,  # (n, d) float, on the grid
     k: int,  # groups wanted
@@ -76,7 +76,7 @@ def kmeans_split(
     group = np.unique(_nearness(points, centre).argmax(1), return_inverse=True)[1]
     return group if group.any() else np.arange(len(points)) % k  # points that cannot be told apart
 
-# %% ../../nbs/tree/18_balanced.ipynb #9e2c37ea
+# %% ../../nbs/tree/18_balanced.ipynb #0fec33d8
 def divide_levels(
     points: np.ndarray,  # (n, d) float, on the grid
     fanout: list[int],  # children a node from the root down, from `fanouts`
@@ -102,7 +102,7 @@ def divide_levels(
         parents.append(up)
     return parents
 
-# %% ../../nbs/tree/18_balanced.ipynb #83b7b003
+# %% ../../nbs/tree/18_balanced.ipynb #cfd1cd43
 def _plain_matching(found, near, before, parents, room):
     "Like `stable_matching`, in Python."
     held, worth = [[-1] * room for _ in range(parents)], [[-np.inf] * room for _ in range(parents)]
@@ -124,8 +124,8 @@ def _plain_matching(found, near, before, parents, room):
                 break
     return np.array(out, before.dtype)
 
-# %% ../../nbs/tree/18_balanced.ipynb #aba9c462
-@kernel(plain=_plain_matching, work=lambda found, *rest: len(found), small=20_000)
+# %% ../../nbs/tree/18_balanced.ipynb #e8878136
+@kernel(plain=_plain_matching, work=lambda found, *rest: len(found), small=2_048)
 def stable_matching(
     found: np.ndarray,  # (n, wanted) int, parents in the order of their nearness, -1 where there are fewer
     near: np.ndarray,  # (n, wanted) float32, how near, the larger the nearer
@@ -152,7 +152,7 @@ def stable_matching(
                 break
     return out
 
-# %% ../../nbs/tree/18_balanced.ipynb #a9578ed2
+# %% ../../nbs/tree/18_balanced.ipynb #7af38bac
 def level_means(
     points: np.ndarray,  # (n, d) float, leaves on the grid
     sizes: np.ndarray,  # (n,) how many photographs each leaf stands for
@@ -183,7 +183,7 @@ def with_half_square(
     "Points as vectors whose product with (q, 1) is the larger, the nearer q is."
     return np.hstack([points, -(points ** 2).sum(1, keepdims=True) / 2])
 
-# %% ../../nbs/tree/18_balanced.ipynb #3a3d642c
+# %% ../../nbs/tree/18_balanced.ipynb #f187608c
 def reassign_children(
     points: np.ndarray,  # (n, d) float, leaves on the grid
     sizes: np.ndarray,  # (n,) how many photographs each leaf stands for
@@ -205,7 +205,7 @@ def reassign_children(
             parents[i + 1] = parents[i + 1][kept]
     return parents
 
-# %% ../../nbs/tree/18_balanced.ipynb #4e7b79fb
+# %% ../../nbs/tree/18_balanced.ipynb #f091dd4f
 def siblings_together(
     parents: list[np.ndarray],  # parents of the nodes of every level, from the leaves up
 ) -> tuple[list[np.ndarray], np.ndarray]:  # the same under new numbers; (n,) int, the new number of every leaf
@@ -217,7 +217,7 @@ def siblings_together(
         number = np.argsort(order)
     return out, number
 
-# %% ../../nbs/tree/18_balanced.ipynb #01ccf6ba
+# %% ../../nbs/tree/18_balanced.ipynb #2dbb87d5
 def build_balanced(
     points: np.ndarray,  # (n, d) float, codes as +1 and -1, perhaps with coordinates for tags
     sizes: np.ndarray,  # (n,) int, how many photographs each stands for

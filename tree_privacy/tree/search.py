@@ -7,7 +7,8 @@ Docs: https://tree-privacy.github.io/tree_privacy/tree/search.html.md"""
 # %% auto #0
 __all__ = ['SearchResult', 'TreeIndex']
 
-# %% ../../nbs/tree/23_search.ipynb #1f28fa65
+# %% ../../nbs/tree/23_search.ipynb #13ed15d3
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ from .estimator import MergeTree
 from .structure import check_fitted, leaf_members
 from .walk import descend, grow_array, plain_descend
 
-# %% ../../nbs/tree/23_search.ipynb #c841280a
+# %% ../../nbs/tree/23_search.ipynb #45478e0d
 def _plain_nearest_members(leaf, score, d, start, ids, k):
     "(at most k,) int: distance * 2 ** 48 + id of the nearest photographs in some leaves, in rising order; in numpy."
     each = start[leaf + 1] - start[leaf]
@@ -40,7 +41,7 @@ def _nearest_members(leaf, score, d, start, ids, k):
         count += last - first
     return np.sort(np.partition(key[:count], k - 1)[:k] if count > k else key[:count])
 
-# %% ../../nbs/tree/23_search.ipynb #36a9a4b0
+# %% ../../nbs/tree/23_search.ipynb #a6592d0d
 def _plain_search_codes(children, n_leaves, table, queries, start, ids, k, nodes, fill, found, distance, visits):
     "Like `_search_codes`, in numpy."
     d, followed = table.shape[1] - 1, np.zeros(0, np.int64)
@@ -52,7 +53,8 @@ def _plain_search_codes(children, n_leaves, table, queries, start, ids, k, nodes
     return followed
 
 
-@kernel(plain=_plain_search_codes, work=lambda children, n_leaves, table, queries, *rest: len(queries), small=100)
+@kernel(plain=_plain_search_codes, small=5_000,  # up to 124 queries in a tree of a few thousand codes
+        work=lambda children, n_leaves, table, queries, *rest: max(len(table), 40 * len(queries)))
 def _search_codes(children, n_leaves, table, queries, start, ids, k, nodes, fill, found, distance, visits):
     "Fill (m, k) found and distance, and (m,) visits, for (m, d // 8) packed queries; returns what the last followed."
     d, followed = table.shape[1] - 1, np.empty(0, np.int64)
@@ -66,7 +68,14 @@ def _search_codes(children, n_leaves, table, queries, start, ids, k, nodes, fill
             found[i, j], distance[i, j] = key[j] & ((1 << 48) - 1), key[j] >> 48
     return followed
 
-# %% ../../nbs/tree/23_search.ipynb #36d183b1
+# %% ../../nbs/tree/23_search.ipynb #fafa9dbd
+def _even_slices(n, most):
+    "Slices of 0 ... n - 1 of nearly equal lengths, each at most `most`."
+    parts = max(1, -(-n // most))
+    edges = np.linspace(0, n, parts + 1).astype(int)
+    return [slice(a, b) for a, b in itertools.pairwise(edges)]
+
+# %% ../../nbs/tree/23_search.ipynb #4f6fbceb
 @dataclass(frozen=True)
 class SearchResult:
     "Results of a search: of one query, or of m queries as rows that are filled up with -1."
@@ -75,7 +84,7 @@ class SearchResult:
     visits: int | np.ndarray  # how many nodes were scored; of many queries (m,) int64
     followed: np.ndarray | None = None  # int64, nodes whose children were scored; None for many queries
 
-# %% ../../nbs/tree/23_search.ipynb #7678786d
+# %% ../../nbs/tree/23_search.ipynb #f567ed96
 class TreeIndex:
     "A tree in the clear, ready to be searched; later changes of the tree do not reach it."
     def __init__(self,
@@ -117,5 +126,5 @@ class TreeIndex:
             followed, there = work(slice(None)), found[0] >= 0
             return SearchResult(found[0][there], distance[0][there], int(visits[0]), followed)
         with ThreadPoolExecutor(int(threads)) as pool:
-            list(pool.map(work, [slice(i, i + 256) for i in range(0, len(q), 256)]))
+            list(pool.map(work, _even_slices(len(q), 256)))
         return SearchResult(found, distance, visits)

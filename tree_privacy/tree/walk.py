@@ -7,7 +7,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/tree/walk.html.md"""
 # %% auto #0
 __all__ = ['plain_descend', 'grow_array', 'descend', 'Walk', 'walk', 'nearest_leaves']
 
-# %% ../../nbs/tree/16_walk.ipynb #47e38756
+# %% ../../nbs/tree/16_walk.ipynb #6ae031b9
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ import numpy as np
 from ..core import InputError, check_positive
 from ..kernels import kernel
 
-# %% ../../nbs/tree/16_walk.ipynb #50f84a22
+# %% ../../nbs/tree/16_walk.ipynb #6e122325
 def _best_places(
     node: np.ndarray,  # (count,) int, node numbers
     score: np.ndarray,  # (count,) float64, their scores
@@ -35,7 +35,7 @@ def _best_places(
         rest = np.delete(rest, at)
     return np.array(best, np.int64)
 
-# %% ../../nbs/tree/16_walk.ipynb #438978ee
+# %% ../../nbs/tree/16_walk.ipynb #b976b8ba
 def plain_descend(
     children: np.ndarray,  # (inner, width) int32, node numbers, -1 where there is none
     n_leaves: int,  # leaves are the nodes 0 ... n_leaves - 1, the root is the last node
@@ -72,7 +72,7 @@ def plain_descend(
             pool_score = np.append(pool_score, np.delete(inner_score, best))
     return leaf, leaf_score, visits, np.concatenate(followed)
 
-# %% ../../nbs/tree/16_walk.ipynb #b5146242
+# %% ../../nbs/tree/16_walk.ipynb #0ee9c6af
 def _inner(a, b):
     "The inner product of two points, in their precision."
     s = a[0] * b[0]
@@ -92,7 +92,7 @@ def grow_array(
     out[:len(a)] = a
     return out
 
-# %% ../../nbs/tree/16_walk.ipynb #f31494bd
+# %% ../../nbs/tree/16_walk.ipynb #2d63d7ef
 def _take_best(node, score, count, wanted, tolerance):
     "Bring the best `wanted` of the first `count` nodes to the front, ties by number; returns how many there are."
     wanted, close = min(wanted, count), count
@@ -116,7 +116,7 @@ def _take_best(node, score, count, wanted, tolerance):
         score[i], score[best] = score[best], score[i]
     return wanted
 
-# %% ../../nbs/tree/16_walk.ipynb #54ef6721
+# %% ../../nbs/tree/16_walk.ipynb #488a8f1c
 def descend(
     children: np.ndarray,  # as for `plain_descend`
     n_leaves: int,  # as for `plain_descend`
@@ -158,7 +158,7 @@ def descend(
         score[old:count] = score[old + taken:count + taken].copy()
     return leaf[:found], leaf_score[:found], visits, followed[:walked if n_leaves < len(table) else 0]
 
-# %% ../../nbs/tree/16_walk.ipynb #40e10d26
+# %% ../../nbs/tree/16_walk.ipynb #e45f97f5
 @dataclass(frozen=True)
 class Walk:
     "What a walk found: leaves with their scores, and which nodes it took to get there."
@@ -167,7 +167,7 @@ class Walk:
     visits: int  # how many nodes were scored
     followed: np.ndarray  # int64, the nodes whose children were scored, the root first
 
-# %% ../../nbs/tree/16_walk.ipynb #15e9dae4
+# %% ../../nbs/tree/16_walk.ipynb #aa22c75d
 def _plain_best_leaves(children, n_leaves, table, request, k, nodes, tolerance, fill):
     "Like `_best_leaves`, in numpy."
     leaf, score, visits, followed = plain_descend(children, n_leaves, table, request, k, nodes, tolerance, fill)
@@ -186,7 +186,7 @@ def _best_leaves(children, n_leaves, table, request, k, nodes, tolerance, fill):
         leaf, score = leaf[kept], score[kept]
     return leaf, score, visits, followed
 
-# %% ../../nbs/tree/16_walk.ipynb #d243a8d0
+# %% ../../nbs/tree/16_walk.ipynb #bac4f1ab
 def walk(
     children: np.ndarray,  # (inner, width) int32, node numbers, -1 where there is none
     n_leaves: int,  # leaves are the nodes 0 ... n_leaves - 1, the root is the last node
@@ -206,7 +206,7 @@ def walk(
     return Walk(*_best_leaves(children, n_leaves, table, request, int(min(k, most)), int(min(nodes, most)),
                               float(tolerance), bool(fill)))
 
-# %% ../../nbs/tree/16_walk.ipynb #18d94665
+# %% ../../nbs/tree/16_walk.ipynb #75066c1b
 def _best_columns(node, score, wanted):
     "The best `wanted` columns of every row, ties by node number; columns that are empty in all rows are dropped."
     by_number = np.argsort(node, axis=1)
@@ -234,9 +234,9 @@ def _plain_nearest_leaves(children, n_leaves, table, points, nodes, found, near)
     leaves, scores = _best_columns(leaves, scores, found.shape[1])
     found[:, :leaves.shape[1]], near[:, :leaves.shape[1]] = leaves, scores
 
-# %% ../../nbs/tree/16_walk.ipynb #b11e434b
-@kernel(plain=_plain_nearest_leaves, work=lambda children, n_leaves, table, points, *rest: len(table) * len(points),
-        small=8_000_000)
+# %% ../../nbs/tree/16_walk.ipynb #a768c257
+@kernel(plain=_plain_nearest_leaves, small=2_048,  # numpy also holds points x nodes scores at once: at most 8 million
+        work=lambda children, n_leaves, table, points, *rest: max(len(points), len(points) * len(table) // 4_000))
 def _nearest_leaves(children, n_leaves, table, points, nodes, found, near):
     "Fill found and near, (m, wanted), with the nearest leaves that walks reach, nearest first; (nodes, d + 1) table."
     request = np.ones(table.shape[1], table.dtype)
@@ -246,7 +246,7 @@ def _nearest_leaves(children, n_leaves, table, points, nodes, found, near):
         count = _take_best(leaf, score, len(leaf), found.shape[1], 0.)
         found[i, :count], near[i, :count] = leaf[:count], score[:count]
 
-# %% ../../nbs/tree/16_walk.ipynb #05104726
+# %% ../../nbs/tree/16_walk.ipynb #7e4e5e68
 def nearest_leaves(
     children: np.ndarray,  # (inner, width) int32, node numbers, -1 where there is none
     n_leaves: int,  # leaves are the nodes 0 ... n_leaves - 1, the root is the last node
@@ -259,9 +259,12 @@ def nearest_leaves(
     found = np.full((len(points), wanted), -1)
     near = np.full((len(points), wanted), -np.inf, np.float32)
 
-    def work(i):
-        rows = slice(i, i + 4096)
+    parts = max(1, -(-len(points) // 4096))
+    edges = np.linspace(0, len(points), parts + 1).astype(int)
+
+    def work(first, last):
+        rows = slice(first, last)
         _nearest_leaves(children, n_leaves, table, points[rows], nodes, found[rows], near[rows])
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(work, range(0, len(points), 4096)))
+        list(pool.map(work, edges[:-1], edges[1:]))
     return found, near
