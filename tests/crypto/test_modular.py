@@ -6,10 +6,12 @@ from hypothesis import strategies as st
 
 from tree_privacy.crypto import modular
 from tree_privacy.crypto.modular import multiply_mod, residues, select_rows, sum_of_products
+from tree_privacy.kernels import numba_installed
 
 Q = 9007199254614017  # 53 bits, of the homomorphic lock
 PRIMES = [34359451649, 34359697409]  # 35 bits, of private retrieval
 few = settings(max_examples=12, deadline=None)
+needs_numba = pytest.mark.skipif(not numba_installed(), reason='numba is not installed')
 seeds = st.integers(0, 2 ** 32 - 1)
 
 
@@ -38,6 +40,7 @@ def test_products_of_any_shape():
     assert multiply_mod(np.zeros(0, np.uint64), np.zeros(0, np.uint64), Q).shape == (0,)
 
 
+@needs_numba
 @pytest.mark.parametrize('size', [0, 1, 1000])
 def test_products_are_the_same_with_numba(size):
     a, b = edges(Q, size), edges(Q, size, 1)
@@ -68,6 +71,7 @@ def test_sums_of_products(d, parts):
             assert found[:, i].tolist() == [v % Q for v in true]
 
 
+@needs_numba
 @pytest.mark.parametrize('parts', [1, 2])
 @pytest.mark.parametrize('n', [1, 255, 600])
 def test_sums_are_the_same_with_numba(parts, n):
@@ -95,6 +99,7 @@ def test_chosen_rows(seed, cells, chunks):
         assert int(found[1, chunks - 1, p, 4]) == true % prime
 
 
+@needs_numba
 @pytest.mark.parametrize('cells', [1, 256])
 def test_chosen_rows_are_the_same_with_numba(cells):
     "Also for the largest numbers."

@@ -20,9 +20,11 @@ from tree_privacy.crypto.ring import (
     ternary,
     unpack_numbers,
 )
+from tree_privacy.kernels import numba_installed
 
 N, T, BITS = 2048, 257, 53
 few = settings(max_examples=12, deadline=None)
+needs_numba = pytest.mark.skipif(not numba_installed(), reason='numba is not installed')
 seeds = st.integers(0, 2 ** 30)
 ring = Ring('bgv', N, ntt_primes(N, [BITS]), T)
 prime, = ring.primes
@@ -47,6 +49,7 @@ def test_packing(seed, m, bits):
     assert (unpack_numbers(pack_numbers(numbers[:, ::2, ::2], bits), bits) == numbers[:, ::2, ::2]).all()
 
 
+@needs_numba
 @pytest.mark.parametrize('bits', [1, 8, 35, 53, 56])
 @pytest.mark.parametrize('n', [8, 64])
 def test_packing_is_the_same_with_numba(bits, n):
