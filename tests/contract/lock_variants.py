@@ -14,7 +14,14 @@ from tree_privacy.crypto.keys import OwnerKey
 from tree_privacy.crypto.randomness import random_permutation
 from tree_privacy.crypto.sealing import Sealer
 from tree_privacy.locks.base import (
-    FETCHING_KEYS, LOCKS, Wanted, check_lock_fields, fetching_keys, lock_client, lock_options, lock_server,
+    FETCHING_KEYS,
+    LOCKS,
+    Wanted,
+    check_lock_fields,
+    fetching_keys,
+    lock_client,
+    lock_options,
+    lock_server,
 )
 from tree_privacy.locks.buckets import BucketClient
 from tree_privacy.store.manifest import Collection, FileEntry, Manifest
@@ -138,7 +145,8 @@ def write_index(variant, collection, key=None, number='0123456789abcdef', versio
     entries = {name: FileEntry(len(data), '0' * 64) for name, data in files.items()}
     manifest = replace(draft, fields=made.fields, files=entries, record_size=records.shape[1])
     check_lock_fields(manifest)
-    index = Index(variant, key, manifest, MemoryReader(manifest, files, records), made.client_data, collection, made.tree)
+    reader = MemoryReader(manifest, files, records)
+    index = Index(variant, key, manifest, reader, made.client_data, collection, made.tree)
     assert index.server.check()
     return index
 
@@ -169,7 +177,8 @@ def open_reply(client, reply, query):
 def search(index, code, k=10, nodes=3, fill=True):
     "A whole search, by bytes alone: hits, nearest first."
     if index.user.searches_at_home:
-        files = {} if index.user.opened else {name: unpack_arrays(index.reader.files[name]) for name in index.user.files()}
+        missing = [] if index.user.opened else index.user.files()
+        files = {name: unpack_arrays(index.reader.files[name]) for name in missing}
         return index.user.scan(files, code, k)
     query = index.user.query(code, Wanted(k, nodes, fill))
     return open_reply(index.user, reply_to(index.server, request_of(index, query)), query)

@@ -69,7 +69,8 @@ def worlds():
 def inside(index):
     "The ids in every bucket, by opening all of them with the key."
     m, table = index.manifest, index.reader.arrays('buckets')['table']
-    return [set(open_buckets(index.sealer(), m.version, m.bits, [b], table[[b]])[0].tolist()) for b in range(len(table))]
+    opened = (open_buckets(index.sealer(), m.version, m.bits, [b], table[[b]]) for b in range(len(table)))
+    return [set(ids.tolist()) for ids, _ in opened]
 
 
 # The same results as in the clear
@@ -78,8 +79,8 @@ def inside(index):
 @few(9)
 @given(st.integers(1, 40), st.sampled_from([8, 16, 64, 248, 256]), st.sampled_from([1, 2, 10, 99]), seeds)
 def test_results_of_a_comparison_with_all(variant, n, bits, k, seed):
-    """Scans give exactly the nearest, ties by id, also of equal codes, of one photograph, and where more are wanted than
-    there are; walks where all buckets are fetched."""
+    """Scans give exactly the nearest, ties by id, also of equal codes, of one photograph, and where more are wanted
+    than there are; walks where all buckets are fetched."""
     codes = crowded(seed, n, bits)
     index = index_of(variant, codes)
     for code in some_queries(seed, codes):
@@ -315,8 +316,8 @@ def test_keys_for_fetching_stay(variant):
 
 @every
 def test_rotating(variant):
-    """Under another key and number: the same photographs are found, and what was asked before fits no more. (Codes in the
-    clear are the same under any key.)"""
+    """Under another key and number: the same photographs are found, and what was asked before fits no more. (Codes in
+    the clear are the same under any key.)"""
     index = index_of(variant, crowded(1, 20, 16))
     new = write_index(variant, index.collection, OwnerKey.generate(), number='f' * 16)
     code = index.collection.codes[0]
@@ -333,7 +334,8 @@ def test_rotating(variant):
 def altered(reply, header=(), **arrays):
     "A reply with other values in its header and other arrays (None: left out), under a checksum that fits."
     message = read_message(reply)
-    about = {name: value for name, value in (message.header | dict(header)).items() if name != 'kind' and value is not ...}
+    about = message.header | dict(header)
+    about = {name: value for name, value in about.items() if name != 'kind' and value is not ...}
     kept = {name: array for name, array in (message.arrays | arrays).items() if array is not None}
     return write_message(message.kind, about, kept)
 
@@ -354,8 +356,8 @@ def taken(index, query, reply):
 
 
 def honest(index, hits, good, code):
-    """Whether results are right. Under random matrices the cloud may withhold results and says which there are; it cannot
-    invent or alter one."""
+    """Whether results are right. Under random matrices the cloud may withhold results and says which there are; it
+    cannot invent or alter one."""
     if index.variant not in MATRIX:
         return hits == good
     true = set(nearest(index, code, EVERYTHING))
@@ -385,7 +387,7 @@ def variations(x):
 
 @asking
 def test_replies_of_other_shapes(variant, worlds):
-    "Arrays left out, cut short, swapped, turned, of other types: refused, or, where it made no difference, exactly right."
+    "Arrays left out, cut short, swapped, turned, of other types: refused, or, where it makes no difference, right."
     index, refused, tried = worlds(variant), set(), 0
     query, reply, good = answered(index, QUERY, k=4)
     arrays = read_message(reply, 'found').arrays
@@ -405,8 +407,8 @@ def test_replies_of_other_shapes(variant, worlds):
 @few(20)
 @given(seeds)
 def test_replies_with_one_bit_changed(variant, worlds, seed):
-    """Anywhere: refused, or exactly right, as where the noise of a ciphertext takes it, the last bits of a score are rounded
-    away, or it lies in a decoy."""
+    """Anywhere: refused, or exactly right, as where the noise of a ciphertext takes it, the last bits of a score are
+    rounded away, or it is in a decoy."""
     index, rng = worlds(variant), np.random.default_rng(seed)
     query, reply, good = answered(index, QUERY, k=4)
     for name, x in read_message(reply, 'found').arrays.items():
@@ -453,7 +455,8 @@ def test_replies_for_something_else(variant, worlds):
         assert open_as(index, index.user, lambda one=one: one.server, query) is None
     old = index_of(variant, codes)
     before = old.user.query(QUERY, Wanted(4, 3, True))
-    now = write_index(variant, changed(old.collection, extra=codes[:1], first=len(codes)), old.key, version=2, previous=old)
+    more = changed(old.collection, extra=codes[:1], first=len(codes))
+    now = write_index(variant, more, old.key, version=2, previous=old)
     query, reply, good = answered(now, QUERY, k=4)
     for request in (before, query):  # the old index answers the old request, and, if it can, the new one
         try:
@@ -466,8 +469,8 @@ def test_replies_for_something_else(variant, worlds):
 
 @pytest.mark.parametrize('variant', ['small buckets', 'decoys', 'few decoys', 'no decoys'])
 def test_boxes_that_change_places(variant, worlds):
-    """Every pair of rows of a reply: refused where a bucket that is meant moves, though the boxes themselves are whole; two
-    buckets of one cell come in the same row."""
+    """Every pair of rows of a reply: refused where a bucket that is meant moves, though the boxes themselves are whole;
+    two buckets of one cell come in the same row."""
     index, refused = worlds(variant), 0
     query, reply, good = answered(index, QUERY, k=4, nodes=12)
     (name, rows), = read_message(reply, 'found').arrays.items()
@@ -498,8 +501,8 @@ def test_a_forged_reply_says_whether_the_key_is_exposed(variant, worlds):
 
 @pytest.mark.parametrize('variant', MATRIX)
 def test_results_left_out(variant, worlds):
-    """A cloud that walks the tree may leave out what it likes to, but not so much that there are too few; what it adds twice
-    is noticed."""
+    """A cloud that walks the tree may leave out what it likes to, but not so much that there are too few; what it adds
+    twice is noticed."""
     index = worlds(variant)
     query, reply, _ = answered(index, QUERY, k=4)
     arrays = read_message(reply, 'found').arrays
@@ -537,7 +540,9 @@ def test_a_sealed_box_that_is_another(monkeypatch):
     name, second, *_ = files
     box = files[name]['box']
     others = [files[second]['box'], box[:0], box[:-1], np.append(box, box)]
-    others += [np.bitwise_xor(box, (np.arange(len(box)) == at).astype(np.uint8) << at % 8) for at in range(0, len(box), 37)]
+    for at in range(0, len(box), 37):
+        others.append(box.copy())
+        others[-1][at] ^= 1 << at % 8
     for key, number in ((index.key, 'a' * 16), (None, '0123456789abcdef')):
         twin = write_index('sealed', index.collection, key, number=number)
         others.append(twin.reader.arrays(twin.user.files()[0])['box'])
@@ -591,6 +596,10 @@ MISSHAPEN = {'missing', 'none', 'deeper', 'number', 'int16', 'float64', 'bool', 
              'negative', 'huge', 'shorter 1', 'shorter 2', 'doubled 1', 'doubled 2'}
 
 
+def same_array(a, b):
+    return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
+
+
 @asking
 def test_misshapen_requests(variant, worlds):
     "Arrays that are missing, of other types and shapes, out of range, no numbers at all."
@@ -600,7 +609,7 @@ def test_misshapen_requests(variant, worlds):
     for name, x in query.arrays.items():
         refused = set()
         for what, other in variations(x):
-            if other is not None and other.shape == x.shape and other.dtype == x.dtype and other.tobytes() == x.tobytes():
+            if other is not None and same_array(other, x):
                 continue
             arrays = {n: a for n, a in (query.arrays | {name: other}).items() if a is not None}
             try:
@@ -626,7 +635,8 @@ def test_largest_numbers(variant, worlds):
         if x.dtype == np.uint8 and x.ndim > 1:
             wrong.append({name: np.full_like(x, 255)})
         elif x.dtype == np.float64:
-            wrong += [{name: x * 0 + value} for value in (np.nan, np.inf, 1e30, -1e300)] + [{name: x.astype(np.float32)}]
+            wrong += [{name: x * 0 + value} for value in (np.nan, np.inf, 1e30, -1e300)]
+            wrong.append({name: x.astype(np.float32)})
             wrong += [{name: np.where(np.arange(len(x)) % 2, size, -size)} for size in (1e300, 1e308, np.inf, np.nan)]
         elif x.dtype == np.int64:
             beyond = index.manifest.fields['buckets']
@@ -645,7 +655,8 @@ def test_headers_of_requests(variant, worlds):
     query = index.user.query(QUERY, Wanted(10, 3, True))
     strange = (None, '', 'x', [], {}, 0, -1, 2 ** 70, 1.5, float('nan'), float('inf'))
     for name in ('k', 'nodes', 'fill'):
-        for header in ({n: v for n, v in query.header.items() if n != name}, *(query.header | {name: v} for v in strange)):
+        without = {other: value for other, value in query.header.items() if other != name}
+        for header in (without, *(query.header | {name: value} for value in strange)):
             with pytest.raises(InputError):
                 index.server.answer(header, query.arrays)
     large = index.server.answer(query.header | dict(k=2 ** 59, nodes=2 ** 59), query.arrays)[1]
@@ -687,8 +698,8 @@ def test_the_number_of_results_is_not_visible(variant, worlds):
 
 @asking
 def test_equal_queries_share_nothing(variant, worlds):
-    """No row of one request comes again in another for the same code. Decoys excepted: there the buckets that are meant come
-    again, as the lock's table says."""
+    """No row of one request comes again in another for the same code. Decoys excepted: there the buckets that are meant
+    come again, as the lock's table says."""
     index, code = worlds(variant), crowded(7, 1, 16)[0]
     sent = [index.user.query(code, Wanted(10, 3, True)).arrays for _ in range(4)]
     for name in sent[0]:

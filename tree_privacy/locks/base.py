@@ -14,7 +14,7 @@ __all__ = ['RULE', 'Header', 'Arrays', 'Reply', 'UNREADABLE', 'LOCKS', 'FETCHING
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeGuard
 
 import numpy as np
 
@@ -95,6 +95,7 @@ Arrays = Mapping[str, np.ndarray]  # named arrays of a message
 Reply = tuple[dict[str, Any], dict[str, np.ndarray]]  # header and arrays
 UNREADABLE = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 
+# %% ../../nbs/locks/45_base.ipynb #e084117d
 class LockClient:
     "The half of a lock that has secrets, for one key and one version of an index."
     name: ClassVar[str]
@@ -268,7 +269,7 @@ def _fits(accepts: Callable[[Any], bool], value: Any) -> bool:
 
 def is_count(
     value: Any,  # anything
-) -> bool:  # True for an int from 1 to 2**60 - 1
+) -> TypeGuard[int]:  # True for an int from 1 to 2**60 - 1
     "Whether a value is a whole number from 1, and none that would overflow later."
     return is_whole(value, 1, 2 ** 60 - 1)
 
@@ -286,6 +287,7 @@ def fetching_client(
     secret = subkey(key.secret, 'retrieval', bytes.fromhex(index))
     return pir_client(PIR_SCHEME)(secret, rows, size)
 
+# %% ../../nbs/locks/45_base.ipynb #024aee45
 def fetching_keys(
     key: UserKey,  # of the index
     manifest: Manifest,  # of the version that is written, or a draft
@@ -296,6 +298,7 @@ def fetching_keys(
         return None
     return fetching_client(key, manifest.index, 1, 1).setup()
 
+# %% ../../nbs/locks/45_base.ipynb #c41d00bb
 def fetching_server(
     reader: IndexReader,  # of an index with evaluation keys
     table: np.ndarray,  # (rows, size) uint8, or anything with rows, a shape and slices

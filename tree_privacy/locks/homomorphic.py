@@ -7,9 +7,11 @@ Docs: https://tree-privacy.github.io/tree_privacy/locks/homomorphic.html.md"""
 # %% auto #0
 __all__ = ['N', 'T', 'PRIME_BITS', 'POLYNOMIAL_BYTES', 'scoring_ring', 'modulus', 'scoring_key', 'code_columns', 'encrypt_codes',
            'encode_codes', 'second_polynomials', 'encrypt_query', 'encrypted_scores', 'decrypt_scores', 'ScoreCheck',
-           'expected_sums', 'open_scores', 'HomomorphicClient', 'HomomorphicServer', 'leaks']
+           'expected_sums', 'open_scores', 'ids_digest', 'HomomorphicClient', 'HomomorphicServer', 'leaks']
 
 # %% ../../nbs/locks/48_homomorphic.ipynb #621953fd
+import hashlib
+import json
 import os
 import secrets
 from collections.abc import Mapping
@@ -18,21 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from tree_privacy.crypto.ring import (
-    Ring,
-    RingKey,
-    encrypt_constants,
-    ntt_primes,
-    pack_numbers,
-    random_polynomials,
-    ternary,
-    unpack_numbers,
-)
-
 from ..bits import check_codes, from_ranges, signs
 from ..core import ForgedReply, FormatError, InputError, progress
 from ..crypto.modular import sum_of_products
 from ..crypto.randomness import keystream, subkey
+from ..crypto.ring import (
+    Ring, RingKey, encrypt_constants, ntt_primes, pack_numbers, random_polynomials, ternary, unpack_numbers)
 from ..store.manifest import Collection
 from ..store.reader import IndexReader
 from ..wire import Message
@@ -72,6 +65,7 @@ def code_columns(
     plus[:len(codes)] = signs(codes)
     return plus.reshape(-1, N, bits).transpose(0, 2, 1)
 
+# %% ../../nbs/locks/48_homomorphic.ipynb #0c3cd6bf
 def encrypt_codes(
     key: RingKey,  # of this version of the index
     codes: np.ndarray,  # (n, d // 8) uint8, packed codes
@@ -83,6 +77,7 @@ def encrypt_codes(
         table[i] = [key.encrypt(column)[:, 0] for column in columns[i]]
     return table
 
+# %% ../../nbs/locks/48_homomorphic.ipynb #bcd45119
 def encode_codes(
     codes: np.ndarray,  # (n, d // 8) uint8, packed codes
 ) -> np.ndarray:  # (chunks, d, 1, N) uint64
@@ -98,6 +93,7 @@ def second_polynomials(
     "The random second polynomials of a query, expanded from its seed."
     return random_polynomials(seed, count, N, modulus())
 
+# %% ../../nbs/locks/48_homomorphic.ipynb #f4ebf2e8
 def encrypt_query(
     key: RingKey,  # of the user
     code: np.ndarray,  # (d // 8,) uint8, a packed code
@@ -128,6 +124,7 @@ def encrypted_scores(
     scores = np.stack([sum_of_products(columns, constants, modulus()) for columns in table])
     return pack_numbers(scores, PRIME_BITS)
 
+# %% ../../nbs/locks/48_homomorphic.ipynb #a280c77a
 def decrypt_scores(
     key: RingKey,  # of the user
     reply: np.ndarray,  # (chunks, 3 or 2, POLYNOMIAL_BYTES) uint8, from the cloud
@@ -160,6 +157,7 @@ class ScoreCheck:
         rest = (self.weights @ scores[:self.n] - expected) % T
         return bool((scores[self.n:] == 0).all() and (rest == 0).all())
 
+# %% ../../nbs/locks/48_homomorphic.ipynb #032f174a
 def expected_sums(
     sums: np.ndarray,  # (16, d) uint16, from `ScoreCheck.sums`
     code: np.ndarray,  # (d // 8,) uint8, the query
@@ -187,6 +185,13 @@ def open_scores(
         raise ForgedReply('this reply is forged: these are not the scores of this query on this collection. '
                           'Ask this cloud no more, and have the index locked again under a new key', True)
     return (bits - scores[:check.n]) * pow(2, -1, T) % T
+
+# %% ../../nbs/locks/48_homomorphic.ipynb #70d4f259
+def ids_digest(
+    ranges: list[list[int]],  # [[first, count], ...], from a manifest
+) -> str:  # 64 hexadecimal digits
+    "SHA-256 of the ids of an index, by which a reply's list of them is recognised."
+    return hashlib.sha256(json.dumps(ranges).encode()).hexdigest()
 
 # %% ../../nbs/locks/48_homomorphic.ipynb #0cd76847
 class HomomorphicClient(LockClient):
@@ -222,12 +227,15 @@ class HomomorphicClient(LockClient):
         "One ciphertext a bit; how many results are wanted is not sent."
         factor = 1 + secrets.randbelow(T - 1)
         sums = np.frombuffer(self.client_data, np.uint16).reshape(16, 8 * len(code))
-        state = dict(k=wanted.k, code=code.tobytes().hex(), ids=self.manifest.ids, factor=factor)
+        state = dict(k=wanted.k, code=code.tobytes().hex(), ids=ids_digest(self.manifest.ids), factor=factor)
         expected = expected_sums(sums, code).tolist()
         return Query({}, encrypt_query(self.ring_key, code, factor), state | dict(expected=expected))
 
     def _decrypt(self, reply: Message, state: dict[str, Any]) -> list[Hit]:
-        ids, bits = from_ranges(state['ids']), 4 * len(state['code'])
+        ranges = reply.header['ids']
+        if ids_digest(ranges) != state['ids']:
+            raise FormatError('this reply is about other photographs than the query: transfer it again')
+        ids, bits = from_ranges(ranges), 4 * len(state['code'])
         check, expected = self.score_check(len(ids)), np.array(state['expected'])
         distances = open_scores(self.ring_key, reply.arrays['scores'], bits, check, expected, state['factor'])
         return nearest_first(ids, distances, None, state['k'])
@@ -237,7 +245,7 @@ class HomomorphicServer(LockServer):
     "The homomorphic lock without the key: computes scores that it cannot read."
     def answer(self, header: Header, arrays: Arrays) -> Reply:
         "Products and sums, the same ones for every query."
-        return {}, dict(scores=encrypted_scores(self._table, arrays))
+        return dict(ids=self.manifest.ids), dict(scores=encrypted_scores(self._table, arrays))
 
     @property
     def _table(self) -> np.ndarray:

@@ -31,7 +31,7 @@ def capacity_for(
     "The capacity of buckets that makes a search cheapest."
     def cost(buckets: int) -> float:
         bucket_bytes = n / buckets / .9 * (4 + bits // 8) + 36
-        polynomials = -(-bucket_bytes // CELL_BYTES)
+        polynomials = int(-(-bucket_bytes // CELL_BYTES))
         return TableLayout(per_cell=1, cells=buckets, chunks=polynomials).cost
 
     cheapest = min((2 ** level for level in range(LEVELS + 1)), key=cost)

@@ -14,23 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from tree_privacy.locks.base import (
-    RULE,
-    Arrays,
-    Encrypted,
-    Header,
-    Hit,
-    LockClient,
-    LockServer,
-    Query,
-    Reply,
-    Wanted,
-    fit_tree,
-    is_count,
-    nearest_first,
-    one_of,
-)
-
 from ..bits import hamming
 from ..core import ForgedReply, FormatError, InputError, is_number
 from ..crypto.random_matrix import FORMS, MatrixKey, distances_from_scores
@@ -42,6 +25,9 @@ from ..store.records import open_record
 from ..tree.estimator import MergeTree
 from ..tree.walk import Walk, walk
 from ..wire import Message
+from tree_privacy.locks.base import (
+    RULE, Arrays, Encrypted, Header, Hit, LockClient, LockServer, Query, Reply, Wanted, fit_tree, is_count,
+    nearest_first, one_of)
 from .exposure import Exposure, Fact, Leak
 
 # %% ../../nbs/locks/47_random_matrix.ipynb #8190da6a
@@ -151,7 +137,7 @@ class RandomMatrixServer(LockServer):
     def answer(self, header: Header, arrays: Arrays) -> Reply:
         "Ids, scores and sealed records of the leaves that a walk finds."
         tree = self.reader.arrays('tree')
-        k, nodes, fill = (header.get(name) for name in ('k', 'nodes', 'fill'))
+        k, nodes, fill = header.get('k'), header.get('nodes'), header.get('fill')
         if not is_count(k) or not is_count(nodes) or not isinstance(fill, bool):
             raise InputError(f'k is {k} and nodes {nodes}: wanted whole numbers from 1')
         trapdoor = _checked_trapdoor(arrays.get('trapdoor'), tree['table'].shape[1])

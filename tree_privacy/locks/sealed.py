@@ -40,13 +40,17 @@ def seal_codes(
     inside = pack_arrays(dict(ids=collection.ids.astype(np.int64), codes=collection.codes, names=names))
     return dict(box=np.frombuffer(sealer.seal('codes', number, version, inside, step_size(len(inside))), np.uint8))
 
+# %% ../../nbs/locks/46_sealed.ipynb #7587704d
 def open_codes(
     sealer: Sealer,  # of the index
     name: str,  # of the file, which says where the box belongs
     box: np.ndarray,  # (bytes,) uint8
 ) -> Collection:  # the photographs in it
     "What `seal_codes` put into a box; raises `SealError` for a box of another place."
-    version, number = map(int, BOX_NAME.fullmatch(name).groups())
+    place = BOX_NAME.fullmatch(name)
+    if place is None:
+        raise FormatError(f'the file {name} holds no codes: fetch the index again')
+    version, number = map(int, place.groups())
     found = unpack_arrays(sealer.open('codes', number, version, box.tobytes()))
     texts = zlib.decompress(found['names'].tobytes()).split(b'\0')
     return Collection(found['ids'], found['codes'], [text.decode('utf-8', 'surrogateescape') for text in texts])
@@ -84,7 +88,8 @@ class SealedClient(LockClient):
         client_data: bytes = b'',  # nothing, under this lock
     ) -> None:
         super().__init__(key, manifest, client_data)
-        self._sealer, self._table = Sealer(key, manifest.index), None
+        self._sealer = Sealer(key, manifest.index)
+        self._table: Collection | None = None
 
     @property
     def opened(self) -> bool:  # True after the first scan
