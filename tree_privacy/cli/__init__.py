@@ -1,0 +1,1 @@
+"Commands to type: owner, user, cloud, study, notebooks."
