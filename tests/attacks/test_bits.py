@@ -37,14 +37,14 @@ def test_independent_bits(bits):
 @open_forms
 def test_sign_iteration(form):
     "Nearly every column of clustered codes, and nothing false among them; a few photographs order and sign them."
-    columns = sign_iteration(clouds[form], seconds=20)
+    columns = sign_iteration(clouds[form], seconds=200)
     found = columns_found(columns, truth).values
     assert found.mean() > .9 and columns.shape[1] == found.sum()
     few = known.first(fewest_known(columns, known))
     assert len(few.leaves) < BITS / 2
     right, guessing = bits_right(filled(placed(columns, few), few), truth, few)
     assert right.mean() > .95 and guessing < .6
-    again, used = columns_placed(clouds[form], known, seconds=20)
+    again, used = columns_placed(clouds[form], known, seconds=200)
     assert share(bits_right(again, truth, used)) > .95 and len(used.leaves) < BITS / 2
 
 
@@ -83,7 +83,7 @@ def test_bits_that_never_vary_are_no_columns():
     bits[:, :6] = rng.random(6) < .5
     some = MergeTree().fit(pack(bits[:1500]))
     seen = observe_scheme(MatrixKey.generate(32, form='split'), some, pack(bits[1500:]))
-    columns = sign_iteration(seen, seconds=20)
+    columns = sign_iteration(seen, seconds=200)
     found = columns_found(columns, GroundTruth(some.feature_[:some.n_leaves_])).values
     assert columns.shape[1] == 26 == found[6:].sum() and not found[:6].any()
 

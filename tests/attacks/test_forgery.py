@@ -1,15 +1,17 @@
 "Clouds that make up replies: they succeed against a user who does not verify, and fail against the real one."
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
 from tree_privacy.attacks.forgery import changed_rows, forged_reply, read_key
 from tree_privacy.bits import hamming, signs
-from tree_privacy.core import ForgedReply
+from tree_privacy.client.owner import Owner
+from tree_privacy.client.transport import Local, run
+from tree_privacy.client.user import User
+from tree_privacy.cloud.service import CloudService
+from tree_privacy.core import ForgedReply, RevokedError
 from tree_privacy.crypto.keys import OwnerKey
 from tree_privacy.crypto.ring import ternary
-from tree_privacy.locks.base import Wanted, lock_client, lock_options
+from tree_privacy.images.photos import names_only
 from tree_privacy.locks.homomorphic import (
     N,
     ScoreCheck,
@@ -23,7 +25,7 @@ from tree_privacy.locks.homomorphic import (
     scoring_key,
 )
 from tree_privacy.pir.base import pir_client, pir_server
-from tree_privacy.store.manifest import Collection
+from tree_privacy.wire import read_message, write_message
 
 SECRET = bytes(range(32))
 key = scoring_key(SECRET)
@@ -80,24 +82,54 @@ def test_what_a_forged_reply_opens_to(exponent, sign):
     assert (decrypt_scores(key, forged_reply(1, exponent, sign)) == 2 * sign * moved % T).all()
 
 
-def drafted(lock, own, n=300, **options):
-    "A client with a collection under a lock"
-    draft = SimpleNamespace(index='00' * 8, version=1, bits=16, photographs=n, options=lock_options(lock, options),
-                            ids=[[0, n]], lock=lock, fields={})
-    made = lock_client(lock)(own, draft).encrypt(Collection(np.arange(n), codes[:n], [''] * n))
-    manifest = SimpleNamespace(**vars(draft) | dict(fields=made.fields))
-    return lock_client(lock)(own.grant(), manifest, made.client_data)
+class ForgingCloud:
+    "A cloud that answers as it should, but for what `forge` makes of the arrays of search replies"
+    def __init__(self, folder, forge):
+        self.honest, self.forge = CloudService(folder), forge
+
+    def handle(self, request):
+        reply = read_message(self.honest.handle(request))
+        arrays = self.forge(reply.arrays) if reply.kind == 'found' else reply.arrays
+        return write_message(reply.kind, reply.header, arrays)
 
 
-def test_the_real_user_refuses():
-    "The client of the homomorphic lock refuses a forged reply to its own question, and says that the key is exposed."
-    user = drafted('homomorphic', OwnerKey.generate())
-    query = user.query(codes[0], Wanted(k=10, nodes=3, fill=True))
-    for sign in (1, -1):
-        reply = SimpleNamespace(header={}, arrays=dict(scores=forged_reply(1, 5, sign)))
-        with pytest.raises(ForgedReply) as refused:
-            user.decrypt(reply, query.state)
-        assert refused.value.key_is_exposed
+def indexed(folder, lock, **options):
+    "An index of the codes, and its owner's key"
+    own = OwnerKey.generate()
+    names = names_only([f'{i:03}' for i in range(300)])
+    Owner(own).create(folder, names, codes, b'-', lock=lock, photos='none', **options)
+    return own
+
+
+@pytest.mark.parametrize('sign', [1, -1])
+def test_the_real_user_refuses(tmp_path, sign):
+    "A user of the homomorphic lock refuses forged scores, and asks nothing more under this key."
+    own = indexed(tmp_path / 'index', 'homomorphic')
+    cloud = Local(ForgingCloud(tmp_path / 'index', lambda arrays: arrays | dict(scores=forged_reply(1, 5, sign))))
+    user = User.connect(own.grant(), cloud)
+    with pytest.raises(ForgedReply) as refused:
+        run(user.search(codes[0]), cloud)
+    assert refused.value.key_is_exposed
+    with pytest.raises(RevokedError):
+        run(user.search(codes[0]), Local(CloudService(tmp_path / 'index')))
+
+
+def test_the_real_user_of_the_private_walk_stops_at_the_first_alarm(tmp_path):
+    "Changed rows go unnoticed until a coefficient is +1; then the user stops, and the cloud has learnt a few bits."
+    own = indexed(tmp_path / 'index', 'private-walk', capacity=300)
+    u = iter(range(100))
+    forging = ForgingCloud(tmp_path / 'index', lambda arrays: arrays | dict(cells=changed_rows(arrays['cells'], next(u))))
+    cloud = Local(forging)
+    user = User.connect(own.grant(), cloud)
+    answered = 0
+    with pytest.raises(ForgedReply) as refused:
+        while answered < 60:
+            hits = run(user.search(codes[0], nodes=1), cloud).hits
+            assert hits[0].distance == 0
+            answered += 1
+    assert refused.value.key_is_exposed and next(u) == answered + 1
+    with pytest.raises(RevokedError):
+        run(user.search(codes[0]), cloud)
 
 
 def test_a_changed_row_tells_one_coefficient():

@@ -60,7 +60,7 @@ def test_what_leakage_says(form):
     told = dataclasses.replace(known, n_categories=10)
     for leak in rows:
         for name in leak.attacks:
-            row, = run_attacks(clouds[form], told, truth, [name], seconds=20)
+            row, = run_attacks(clouds[form], told, truth, [name], seconds=200)
             if 'all' in leak.cloud.amounts() and name in ('exact distances', 'repeated requests'):
                 assert row.recovered > .99, name
             else:

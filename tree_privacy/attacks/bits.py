@@ -8,7 +8,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/attacks/bits.html.md"""
 __all__ = ['accepted_columns', 'independent_bits', 'columns_found', 'sign_iteration', 'placed', 'fewest_known', 'filled',
            'columns_placed']
 
-# %% ../../nbs/attacks/67_bits.ipynb #6b6358fa
+# %% ../../nbs/attacks/67_bits.ipynb #87b38130
 import time
 import warnings
 
@@ -25,7 +25,7 @@ from tree_privacy.attacks.evidence import (
 )
 from .linear import linear_features, span
 
-# %% ../../nbs/attacks/67_bits.ipynb #9b244c9d
+# %% ../../nbs/attacks/67_bits.ipynb #0ee94fdd
 def accepted_columns(
     u: np.ndarray,  # (n, c) float, columns that span the ciphertexts
     candidates: np.ndarray,  # (n, any) float, of which the signs count
@@ -40,7 +40,7 @@ def accepted_columns(
     residual = ((u @ (u.T @ columns) - columns) ** 2).mean(0)
     return columns[:, residual < min(1e-4, 1 / len(u))]
 
-# %% ../../nbs/attacks/67_bits.ipynb #f6df4eff
+# %% ../../nbs/attacks/67_bits.ipynb #f51af4e1
 def independent_bits(
     observation: Observation,  # the table is enough
     seed: int = 0,  # where the search begins
@@ -64,7 +64,7 @@ def independent_bits(
         raise NotApplicable('no combination of the ciphertexts takes two values only')
     return columns
 
-# %% ../../nbs/attacks/67_bits.ipynb #e04bda3e
+# %% ../../nbs/attacks/67_bits.ipynb #f00d2a3c
 def columns_found(
     columns: np.ndarray,  # (leaves, c) float, +1 and -1
     truth: GroundTruth,  # of the index
@@ -73,7 +73,7 @@ def columns_found(
     agreement = np.abs(columns.T @ truth.codes).max(0)
     return Score((agreement == len(truth.codes)).astype(float), 0.)
 
-# %% ../../nbs/attacks/67_bits.ipynb #751cdb01
+# %% ../../nbs/attacks/67_bits.ipynb #e51354db
 def sign_iteration(
     observation: Observation,  # the table is enough
     seed: int = 0,  # where the walks begin
@@ -107,7 +107,7 @@ def _walks(u: np.ndarray, found: np.ndarray, rng: np.random.Generator, starts: i
         b = np.sign(u @ (u.T @ b))
     return b
 
-# %% ../../nbs/attacks/67_bits.ipynb #f4b745ca
+# %% ../../nbs/attacks/67_bits.ipynb #4a8b8186
 def _places(columns: np.ndarray, knowledge: Knowledge) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     "Columns that have one place only, their bits, and their signs"
     agree = columns[knowledge.leaves].T @ knowledge.codes  # k or -k where a column may be a bit
@@ -127,7 +127,7 @@ def placed(
     out[:, bit] = columns[:, sure] * sign
     return out
 
-# %% ../../nbs/attacks/67_bits.ipynb #30631aa5
+# %% ../../nbs/attacks/67_bits.ipynb #8ae05011
 def fewest_known(
     columns: np.ndarray,  # (leaves, c) float, from an attack
     knowledge: Knowledge,  # more pairs than needed
@@ -143,7 +143,7 @@ def fewest_known(
             return k
     raise NotApplicable(f'{len(knowledge.leaves)} known photographs do not place every column')
 
-# %% ../../nbs/attacks/67_bits.ipynb #d1278df8
+# %% ../../nbs/attacks/67_bits.ipynb #f1ab2ea1
 def filled(
     guess: np.ndarray,  # (leaves, d) float, +1, -1, and 0 where nothing is known
     knowledge: Knowledge,  # some pairs
@@ -151,7 +151,7 @@ def filled(
     "The commonest bit of the known photographs where a column is missing."
     return np.where(guess == 0, knowledge.common_bits(guess.shape[1]), guess)
 
-# %% ../../nbs/attacks/67_bits.ipynb #4b2001ae
+# %% ../../nbs/attacks/67_bits.ipynb #ad56333c
 def columns_placed(
     observation: Observation,  # the table is enough
     knowledge: Knowledge,  # a few pairs

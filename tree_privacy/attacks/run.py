@@ -7,7 +7,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/attacks/run.html.md"""
 # %% auto #0
 __all__ = ['ATTACKS', 'Attack', 'AttackResult', 'check_attacks', 'run_attacks', 'attack_table']
 
-# %% ../../nbs/attacks/72_run.ipynb #251a83f3
+# %% ../../nbs/attacks/72_run.ipynb #e3f866f4
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -64,7 +64,7 @@ from tree_privacy.attacks.traffic import (
 from .weak_locks import bits_by_sign, require_signs
 from ..core import InputError, is_number, progress
 
-# %% ../../nbs/attacks/72_run.ipynb #721127d9
+# %% ../../nbs/attacks/72_run.ipynb #17143219
 @dataclass(frozen=True)
 class Attack:
     "One attack: what it needs, whether it applies, how it runs, and how its guess is scored."
@@ -91,7 +91,7 @@ class Attack:
         "Whether the attack has what it needs."
         return self.why_not(observation, knowledge) is None
 
-# %% ../../nbs/attacks/72_run.ipynb #4d52cfa7
+# %% ../../nbs/attacks/72_run.ipynb #593d2fa4
 def _pairs(observation: Observation, share: float, more: int = 0) -> int:
     "How many known photographs an attack takes: a share of the bits, and some more"
     return ceil(share * observation.bits) + more
@@ -137,7 +137,7 @@ def _seen(requirement: Callable[[Observation], None]) -> Callable[[Observation, 
         requirement(observation)
     return check
 
-# %% ../../nbs/attacks/72_run.ipynb #769187ce
+# %% ../../nbs/attacks/72_run.ipynb #349ab8df
 def _run_plaintext(observation: Observation, knowledge: Knowledge, seconds: float) -> tuple:
     few = knowledge.first(_pairs(observation, 1, 1))
     return known_plaintext(observation, few), few
@@ -182,7 +182,7 @@ def _on_both(attack: Callable[[Observation, Knowledge], Any]) -> Callable[[Obser
         return attack(observation, knowledge)
     return run
 
-# %% ../../nbs/attacks/72_run.ipynb #b1178ea1
+# %% ../../nbs/attacks/72_run.ipynb #19ab1760
 def _score_bits(guess: tuple, truth: GroundTruth, knowledge: Knowledge, observation: Observation) -> Score:
     "For a guess of codes that comes with the known photographs that were used"
     codes, used = guess
@@ -214,7 +214,7 @@ def _by_place(score: Callable[[Any, GroundTruth, Observation], Score]) -> Callab
 _by_columns = _by_truth(columns_found)
 _by_buckets = _by_place(buckets_right)
 
-# %% ../../nbs/attacks/72_run.ipynb #247fecaf
+# %% ../../nbs/attacks/72_run.ipynb #2dc2fb15
 ATTACKS: dict[str, Attack] = {  # what it needs; whether it applies; how it runs; how it is scored
     'known plaintext': Attack('d + 1 known photographs, d searches', _check_plaintext, _run_plaintext, _score_bits),
     'known ciphertexts': Attack('known photographs, one a dimension', _check_pairs, _run_ciphertexts, _score_bits),
@@ -240,7 +240,7 @@ ATTACKS: dict[str, Attack] = {  # what it needs; whether it applies; how it runs
     'siblings': Attack('ten searches', _seen(require_ten_bucket_searches), _on_seen(siblings), _by_buckets),
 }
 
-# %% ../../nbs/attacks/72_run.ipynb #9407e8cb
+# %% ../../nbs/attacks/72_run.ipynb #34732655
 @dataclass(frozen=True)
 class AttackResult:
     "What one attack recovered, beside what guessing would."
@@ -270,7 +270,7 @@ def check_attacks(
         raise InputError(f'seconds is {seconds!r}: wanted a number from 0 on')
     return list(names)
 
-# %% ../../nbs/attacks/72_run.ipynb #413e57fa
+# %% ../../nbs/attacks/72_run.ipynb #1c4ba470
 def _interval(values: np.ndarray, times: int = 200) -> tuple[float, float]:
     "The middle 95 % of the mean, by drawing again with a fixed seed"
     rng = np.random.default_rng(0)
@@ -310,7 +310,7 @@ def run_attacks(
     names = check_attacks(attacks, seconds)
     return [_run_one(name, observation, knowledge, truth, seconds) for name in progress(names, 'attacking')]
 
-# %% ../../nbs/attacks/72_run.ipynb #8755cb94
+# %% ../../nbs/attacks/72_run.ipynb #04957a8b
 def _cell(row: AttackResult | None, times: bool) -> str:
     "recovered / guessing, or a dash"
     if row is None or row.recovered is None:
