@@ -38,7 +38,7 @@ class Buckets:
         "How many buckets there are."
         return int(self.bucket.max()) + 1
 
-# %% ../../nbs/locks/49_buckets.ipynb #d2d77173
+# %% ../../nbs/locks/49_buckets.ipynb #99853a4d
 def cut_tree(
     tree: MergeTree,  # fitted to n photographs
     capacity: int,  # photographs that a bucket holds at most
@@ -74,7 +74,7 @@ def _hand_down(children: np.ndarray, n_leaves: int, group: np.ndarray) -> None:
         group[below[there]] = np.broadcast_to(group[inner][:, None], below.shape)[there]
         level = below[there]
 
-# %% ../../nbs/locks/49_buckets.ipynb #b43150fb
+# %% ../../nbs/locks/49_buckets.ipynb #99f2f604
 def _fill_in_order(sizes: np.ndarray, capacity: int) -> np.ndarray:
     "The bucket of each group: groups come one after the other, and a bucket ends where the next one does not fit"
     bucket = np.empty(len(sizes), int)
@@ -125,7 +125,7 @@ def seal_buckets(
     boxes = [sealer.seal('bucket', number, version, rows[part].tobytes(), size) for number, part in enumerate(parts)]
     return np.frombuffer(b''.join(boxes), np.uint8).reshape(len(boxes), -1)
 
-# %% ../../nbs/locks/49_buckets.ipynb #a92c71ca
+# %% ../../nbs/locks/49_buckets.ipynb #28b40d1a
 def open_buckets(
     sealer: Sealer,  # of the index
     version: int,  # version of the index
@@ -175,7 +175,7 @@ def _is_capacity(value: Any) -> bool:
 
 CAPACITY = Option(None, _is_capacity, 'None, or photographs in a bucket, a whole number from 1')
 
-# %% ../../nbs/locks/49_buckets.ipynb #4c396eea
+# %% ../../nbs/locks/49_buckets.ipynb #0f55da58
 class BucketClient(LockClient):
     "What the clients of the private walk and of the decoy walk have in common."
     options = dict(rule=RULE, capacity=CAPACITY)

@@ -17,7 +17,7 @@ from ..core import FormatError, is_whole
 from ..crypto.randomness import random_permutation
 from ..tree.estimator import MergeTree
 from ..wire import Message
-from .base import Arrays, Header, Hit, Option, Query, Reply, Wanted
+from .base import Hit, Option, Query, Wanted
 from .buckets import BucketClient, Buckets, BucketServer, cut_tree
 from .exposure import Amount, Exposure, Fact, Leak, hiding_leaks
 
@@ -47,7 +47,10 @@ class DecoyWalkClient(BucketClient):
 # %% ../../nbs/locks/51_decoy_walk.ipynb #482088a8
 class DecoyWalkServer(BucketServer):
     "The decoy walk without the key: hands out buckets by number."
-    def answer(self, header: Header, arrays: Arrays) -> Reply:
+    def answer(self,
+        header: Mapping[str, Any],  # of the request
+        arrays: Mapping[str, np.ndarray],  # of the request
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:  # header and arrays of the reply
         "The buckets that a request names."
         numbers = arrays.get('buckets', np.zeros(0))
         count = len(self.table)

@@ -43,7 +43,7 @@ class Amount(StrEnum):
     OWN = 'own'
     ALL = 'all'
 
-# %% ../../nbs/locks/44_exposure.ipynb #a123fc4a
+# %% ../../nbs/locks/44_exposure.ipynb #a94f5995
 @dataclass(frozen=True)
 class Exposure:
     "How much of a fact somebody has learnt, moment after moment."

@@ -29,7 +29,7 @@ from ..crypto.ring import (
 from ..store.manifest import Collection
 from ..store.reader import IndexReader
 from ..wire import Message
-from .base import Arrays, Encrypted, Header, Hit, LockClient, LockServer, Query, Reply, Wanted, nearest_first, one_of
+from .base import Encrypted, Hit, LockClient, LockServer, Query, Wanted, nearest_first, one_of
 from .exposure import Exposure, Fact, Leak, hiding_leaks
 
 # %% ../../nbs/locks/48_homomorphic.ipynb #30dbc037
@@ -65,7 +65,7 @@ def code_columns(
     plus[:len(codes)] = signs(codes)
     return plus.reshape(-1, N, bits).transpose(0, 2, 1)
 
-# %% ../../nbs/locks/48_homomorphic.ipynb #0c3cd6bf
+# %% ../../nbs/locks/48_homomorphic.ipynb #395dfc39
 def encrypt_codes(
     key: RingKey,  # of this version of the index
     codes: np.ndarray,  # (n, d // 8) uint8, packed codes
@@ -77,7 +77,7 @@ def encrypt_codes(
         table[i] = [key.encrypt(column)[:, 0] for column in columns[i]]
     return table
 
-# %% ../../nbs/locks/48_homomorphic.ipynb #bcd45119
+# %% ../../nbs/locks/48_homomorphic.ipynb #3cc8de1d
 def encode_codes(
     codes: np.ndarray,  # (n, d // 8) uint8, packed codes
 ) -> np.ndarray:  # (chunks, d, 1, N) uint64
@@ -93,7 +93,7 @@ def second_polynomials(
     "The random second polynomials of a query, expanded from its seed."
     return random_polynomials(seed, count, N, modulus())
 
-# %% ../../nbs/locks/48_homomorphic.ipynb #f4ebf2e8
+# %% ../../nbs/locks/48_homomorphic.ipynb #5e8e3acd
 def encrypt_query(
     key: RingKey,  # of the user
     code: np.ndarray,  # (d // 8,) uint8, a packed code
@@ -124,7 +124,7 @@ def encrypted_scores(
     scores = np.stack([sum_of_products(columns, constants, modulus()) for columns in table])
     return pack_numbers(scores, PRIME_BITS)
 
-# %% ../../nbs/locks/48_homomorphic.ipynb #a280c77a
+# %% ../../nbs/locks/48_homomorphic.ipynb #b25562d9
 def decrypt_scores(
     key: RingKey,  # of the user
     reply: np.ndarray,  # (chunks, 3 or 2, POLYNOMIAL_BYTES) uint8, from the cloud
@@ -157,7 +157,7 @@ class ScoreCheck:
         rest = (self.weights @ scores[:self.n] - expected) % T
         return bool((scores[self.n:] == 0).all() and (rest == 0).all())
 
-# %% ../../nbs/locks/48_homomorphic.ipynb #032f174a
+# %% ../../nbs/locks/48_homomorphic.ipynb #46a0b4df
 def expected_sums(
     sums: np.ndarray,  # (16, d) uint16, from `ScoreCheck.sums`
     code: np.ndarray,  # (d // 8,) uint8, the query
@@ -186,7 +186,7 @@ def open_scores(
                           'Ask this cloud no more, and have the index locked again under a new key', True)
     return (bits - scores[:check.n]) * pow(2, -1, T) % T
 
-# %% ../../nbs/locks/48_homomorphic.ipynb #70d4f259
+# %% ../../nbs/locks/48_homomorphic.ipynb #8c05e402
 def ids_digest(
     ranges: list[list[int]],  # [[first, count], ...], from a manifest
 ) -> str:  # 64 hexadecimal digits
@@ -243,7 +243,10 @@ class HomomorphicClient(LockClient):
 # %% ../../nbs/locks/48_homomorphic.ipynb #0c20ae4f
 class HomomorphicServer(LockServer):
     "The homomorphic lock without the key: computes scores that it cannot read."
-    def answer(self, header: Header, arrays: Arrays) -> Reply:
+    def answer(self,
+        header: Mapping[str, Any],  # of the request
+        arrays: Mapping[str, np.ndarray],  # of the request
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:  # header and arrays of the reply
         "Products and sums, the same ones for every query."
         return dict(ids=self.manifest.ids), dict(scores=encrypted_scores(self._table, arrays))
 

@@ -19,7 +19,7 @@ from ..pir.base import MAX_ROWS, PirServer
 from ..pir.bfv import CELL_BYTES, LEVELS, TableLayout
 from ..tree.estimator import MergeTree
 from ..wire import Message
-from .base import Arrays, Header, Hit, Query, Reply, Wanted, fetching_client, fetching_server
+from .base import Hit, Query, Wanted, fetching_client, fetching_server
 from .buckets import BucketClient, Buckets, BucketServer, cut_tree
 from .exposure import Exposure, Fact, Leak, hiding_leaks
 
@@ -76,7 +76,10 @@ class PrivateWalkServer(BucketServer):
         "The server of private retrieval from the table of buckets."
         return fetching_server(self.reader, self.table)
 
-    def answer(self, header: Header, arrays: Arrays) -> Reply:
+    def answer(self,
+        header: Mapping[str, Any],  # of the request
+        arrays: Mapping[str, np.ndarray],  # of the request
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:  # header and arrays of the reply
         "The same work on all buckets, whatever is asked for."
         return {}, self.retrieval.answer(arrays)
 

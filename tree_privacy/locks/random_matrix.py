@@ -25,9 +25,8 @@ from ..store.records import open_record
 from ..tree.estimator import MergeTree
 from ..tree.walk import Walk, walk
 from ..wire import Message
-from tree_privacy.locks.base import (
-    RULE, Arrays, Encrypted, Header, Hit, LockClient, LockServer, Query, Reply, Wanted, fit_tree, is_count,
-    nearest_first, one_of)
+from .base import (
+    RULE, Encrypted, Hit, LockClient, LockServer, Query, Wanted, fit_tree, is_count, nearest_first, one_of)
 from .exposure import Exposure, Fact, Leak
 
 # %% ../../nbs/locks/47_random_matrix.ipynb #8190da6a
@@ -134,7 +133,10 @@ class RandomMatrixServer(LockServer):
     "The random-matrix lock without the key: walks a tree of ciphertexts."
     fields = dict(leaves=is_count, nodes=is_count, epsilon=_is_measure, longest=_is_measure)
 
-    def answer(self, header: Header, arrays: Arrays) -> Reply:
+    def answer(self,
+        header: Mapping[str, Any],  # of the request
+        arrays: Mapping[str, np.ndarray],  # of the request
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:  # header and arrays of the reply
         "Ids, scores and sealed records of the leaves that a walk finds."
         tree = self.reader.arrays('tree')
         k, nodes, fill = header.get('k'), header.get('nodes'), header.get('fill')
@@ -149,7 +151,7 @@ class RandomMatrixServer(LockServer):
         told = dict(k=k, nodes=nodes, fill=fill, visits=int(found.visits))
         return told, dict(scores=scores, ids=ids, records=records)
 
-    def _walk(self, tree: Arrays, trapdoor: np.ndarray, k: int, nodes: int, fill: bool) -> Walk:
+    def _walk(self, tree: Mapping[str, np.ndarray], trapdoor: np.ndarray, k: int, nodes: int, fill: bool) -> Walk:
         f = self.manifest.fields
         tolerance = 2 * f['epsilon'] * f['longest'] * float(np.linalg.norm(trapdoor))
         k, nodes = min(k, len(tree['ids'])), min(nodes, len(tree['table']))

@@ -22,7 +22,7 @@ from ..crypto.sealing import Sealer, step_size
 from ..store.manifest import Collection, Manifest
 from ..store.reader import IndexReader
 from ..wire import pack_arrays, unpack_arrays
-from .base import Arrays, Encrypted, Header, Hit, LockClient, LockServer, nearest_first
+from .base import Encrypted, Hit, LockClient, LockServer, nearest_first
 from .exposure import Leak, hiding_leaks
 
 # %% ../../nbs/locks/46_sealed.ipynb #1ff30b9d
@@ -40,7 +40,7 @@ def seal_codes(
     inside = pack_arrays(dict(ids=collection.ids.astype(np.int64), codes=collection.codes, names=names))
     return dict(box=np.frombuffer(sealer.seal('codes', number, version, inside, step_size(len(inside))), np.uint8))
 
-# %% ../../nbs/locks/46_sealed.ipynb #7587704d
+# %% ../../nbs/locks/46_sealed.ipynb #dee5733b
 def open_codes(
     sealer: Sealer,  # of the index
     name: str,  # of the file, which says where the box belongs
@@ -134,7 +134,10 @@ def _joined(parts: list[Collection]) -> Collection:
 # %% ../../nbs/locks/46_sealed.ipynb #741439e1
 class SealedServer(LockServer):
     "The sealed lock without the key: it only keeps boxes."
-    def answer(self, header: Header, arrays: Arrays) -> NoReturn:
+    def answer(self,
+        header: Mapping[str, Any],  # of the request
+        arrays: Mapping[str, np.ndarray],  # of the request
+    ) -> NoReturn:
         "Refuse: under this lock the user searches."
         raise InputError('under this lock the cloud cannot search: the user fetches sealed boxes and looks for himself')
 

@@ -1,0 +1,963 @@
+"""What the cloud's half of a lock holds, does and bears: no secret, nothing twice, the same for every query."""
+import base64
+import gc
+import inspect
+import io
+import sys
+import types
+from bisect import bisect
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
+import lock_variants
+import numpy as np
+import pytest
+import seal
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from lock_variants import (
+    ASKING,
+    EVERYTHING,
+    HIDING,
+    MATRIX,
+    VARIANTS,
+    WALKS,
+    MemoryReader,
+    client_class,
+    crowded,
+    index_of,
+    new_collection,
+    pairs,
+    reply_to,
+    request_of,
+    search,
+    write_index,
+)
+
+from tree_privacy.bits import hamming, pack, signs
+from tree_privacy.core import FormatError, TreePrivacyError
+from tree_privacy.crypto.keys import OwnerKey, UserKey
+from tree_privacy.crypto.random_matrix import MatrixKey
+from tree_privacy.crypto.randomness import subkey
+from tree_privacy.crypto.ring import RingKey, ternary, unpack_numbers
+from tree_privacy.crypto.sealing import Sealer
+from tree_privacy.locks import buckets, homomorphic, random_matrix
+from tree_privacy.locks.base import (
+    LOCKS,
+    LockClient,
+    Wanted,
+    check_lock_fields,
+    fetching_client,
+    fetching_server,
+    lock_server,
+)
+from tree_privacy.locks.buckets import TreeTop, open_buckets
+from tree_privacy.locks.exposure import Amount, Exposure, Fact
+from tree_privacy.locks.homomorphic import ScoreCheck, code_columns, scoring_key, scoring_ring
+from tree_privacy.locks.leakage import FETCH_LEAKS, leakage, leakage_text
+from tree_privacy.locks.random_matrix import version_matrices
+from tree_privacy.pir import bfv
+from tree_privacy.pir.base import PirClient
+from tree_privacy.store.manifest import Collection
+from tree_privacy.tree.estimator import MergeTree
+from tree_privacy.tree.search import TreeIndex
+from tree_privacy.wire import pack_arrays, read_message, write_message
+
+every, asking, hiding = (pytest.mark.parametrize('variant', some) for some in (VARIANTS, ASKING, HIDING))
+BITS, KINDS = 128, ['harbour-lights', 'mountain-goats', 'birthday-cakes', 'old-letters']
+
+
+def clustered(rng, kinds, each, bits=BITS):
+    "Codes in one cluster a category, in the order of the categories."
+    centres = np.repeat(rng.random((kinds, bits)) < .5, each, 0)
+    return pack(centres ^ (rng.random(centres.shape) < .1))
+
+
+def made(variant, each=8, key=None, seed=0, **more):
+    "An index of four categories with telling names."
+    codes = clustered(np.random.default_rng(seed), len(KINDS), each)
+    names = [f'{kind}/private-{i:04}.png' for kind in KINDS for i in range(each)]
+    if variant in WALKS:
+        more = dict(capacity=3) | more
+    return write_index(variant, new_collection(codes, names=names), key, **more)
+
+
+def service(index):
+    "What a cloud has: a server, a reader, and a private retrieval from the records."
+    index.held = {'server': index.server, 'reader': index.reader}
+    if index.user.private_fetching:
+        index.held['records'] = fetching_server(index.reader, index.reader.records)
+    return index
+
+
+def used(variant):
+    "An index after a search and a private fetch, with the requests and replies as bytes."
+    index = service(made(variant))
+    index.heard = []
+    code = index.collection.codes[3]
+    if variant in ASKING:
+        request = request_of(index, index.user.query(code, Wanted(10, 3, True)))
+        index.heard += [request, reply_to(index.server, request)]
+    if index.user.private_fetching:
+        user = fetching_client(index.key, index.manifest.index, *index.reader.records.shape)
+        asked, _ = user.query([3, 5])
+        answer = index.held['records'].answer(asked)
+        index.heard += [write_message('rows', {}, arrays) for arrays in (asked, answer)]
+    return index
+
+
+@pytest.fixture(scope='module')
+def indexes():
+    "The same under every lock; tests do not change it."
+    known = {}
+
+    def index(variant):
+        if variant not in known:
+            known[variant] = used(variant)
+        return known[variant]
+    return index
+
+
+# What the cloud holds
+
+FORBIDDEN = (UserKey, Sealer, MatrixKey, MergeTree, TreeIndex, AESGCM, Ed25519PrivateKey, RingKey, ScoreCheck, TreeTop,
+             LockClient, PirClient, Collection, seal.SecretKey, seal.KeyGenerator, seal.Encryptor, seal.Decryptor)
+FOREIGN = ('numba', 'llvmlite', 'torch', 'hypothesis', '_pytest', 'pytest', 'pluggy', 'matplotlib', 'sklearn', 'scipy',
+           'PIL')
+
+
+def ours(module):
+    return str(module).split('.')[0] == 'tree_privacy'
+
+
+def parts(thing):
+    "What one object leads to: not modules, not other packages' classes, and of functions' globals only the package's."
+    if isinstance(thing, types.FunctionType):
+        own = [thing.__closure__, thing.__defaults__, thing.__kwdefaults__, thing.__dict__, thing.__code__.co_consts]
+        return own + ([thing.__globals__] if ours(thing.__module__) else [])
+    if isinstance(thing, np.ndarray):
+        return [thing.base] + (list(thing.flat) if thing.dtype == object else [])
+    return gc.get_referents(thing)
+
+
+def strange(thing):
+    "Whether the walk stops here: modules, frames, and classes and objects of other people's packages."
+    if isinstance(thing, (types.ModuleType, types.FrameType, types.CodeType)):
+        return True
+    if isinstance(thing, type) and not ours(thing.__module__):
+        return True
+    return type(thing).__module__.split('.')[0] in FOREIGN
+
+
+def reachable(start):
+    "Every object that can be reached from one."
+    seen, waiting = {}, [start]
+    while waiting:
+        thing = waiting.pop()
+        if id(thing) in seen or strange(thing):
+            continue
+        seen[id(thing)] = thing
+        waiting += parts(thing)
+    return list(seen.values())
+
+
+def content(thing):
+    "The bytes of an object: of text, of whole numbers in both orders, and of whatever lends its memory."
+    if isinstance(thing, str):
+        return thing.encode('utf-8', 'surrogatepass')
+    if isinstance(thing, int):
+        size = thing.bit_length() // 8 + 1
+        return thing.to_bytes(size, 'little', signed=True) + thing.to_bytes(size, 'big', signed=True)
+    if isinstance(thing, np.ndarray):
+        return thing.tobytes() if thing.dtype != object else b''
+    if isinstance(thing, io.BytesIO):
+        return thing.getvalue()
+    if isinstance(thing, (seal.Plaintext, seal.Ciphertext)):
+        return bytes(thing.to_bytes())
+    if isinstance(thing, seal.GaloisKeys):
+        return thing.to_string()
+    try:
+        return bytes(memoryview(thing))
+    except (TypeError, BufferError, ValueError):
+        return b''
+
+
+def held_bytes(index, requests=()):
+    "(where, bytes) of everything that a cloud has: objects, files with their names, and messages."
+    yield from ((f'object of type {type(o).__name__}', content(o)) for o in reachable(index.held))
+    for name, data in index.reader.files.items():
+        yield from (('file name', name.encode()), (name, data))
+    yield from (('message', request) for request in requests)
+
+
+def chunks(data, size=32):
+    "Pieces of which any window of twice their length holds a whole one."
+    return [data[i:i + size] for i in range(0, len(data) - size + 1, size)]
+
+
+def spelled(secret):
+    return [secret, secret.hex().encode(), base64.b64encode(secret).rstrip(b'='), secret[::-1]]
+
+
+def score_secret(index):
+    return subkey(index.key.secret, f'private lock {index.manifest.version}', bytes.fromhex(index.manifest.index))
+
+
+def retrieval_secret(index):
+    return subkey(index.key.secret, 'retrieval', bytes.fromhex(index.manifest.index))
+
+
+def key_secrets(index):
+    "The secrets of a key, and everything that is derived from them for this index, whatever its lock."
+    salt = bytes.fromhex(index.manifest.index)
+    lock = subkey(index.key.secret, f'lock {index.manifest.version}', salt)
+    scores, rows = score_secret(index), retrieval_secret(index)
+    yield from (('key secret', x) for x in spelled(index.key.secret))
+    yield from (('signing key', x) for x in spelled(index.key.signing))
+    derived = [subkey(index.key.secret, 'seal', salt), lock, scores, rows]
+    derived += [subkey(scores, 'ternary'), subkey(scores, 'checks'), subkey(rows, 'ternary')]
+    derived += [subkey(lock, purpose) for purpose in ('matrix one', 'matrix two', 'split bits')]
+    yield from (('derived key', x) for d in derived for x in spelled(d))
+
+
+def polynomial(small, moduli):
+    """Pieces of a secret polynomial, of 64 coefficients that begin with one that is not 0: -1, 0 and 1 in several
+    types, and modulo several numbers."""
+    some = [i for i in np.flatnonzero(small)[::32] if i + 64 <= len(small)]
+    types_ = (np.int8, np.int16, np.int32, np.int64, np.float32, np.float64)
+    whole = [small.astype(kind) for kind in types_] + [(small % q).astype(np.uint64) for q in moduli]
+    return [a[i:i + 64].tobytes() for a in whole for i in some]
+
+
+def pir_key(index):
+    "The secret key of private retrieval."
+    return RingKey.from_coefficients(bfv._ring(), ternary(retrieval_secret(index), bfv.SLOTS))
+
+
+def retrieval_secrets(index):
+    "The secret of private retrieval, which every index has but those of the random-matrix lock."
+    coefficients = ternary(retrieval_secret(index), bfv.SLOTS)
+    yield from (('retrieval key', x) for x in polynomial(coefficients, bfv._ring().primes))
+    yield from (('retrieval key', x) for values in pir_key(index).values for x in chunks(values.tobytes()))
+
+
+def homomorphic_secrets(index):
+    """The secret of the homomorphic lock, the weights and sums that verify scores, and the columns of codes, in the
+    clear in the public form alone."""
+    n, secret = index.manifest.photographs, score_secret(index)
+    check, codes = ScoreCheck(secret, n), index.collection.codes[np.argsort(index.collection.ids)]
+    moduli = [scoring_ring().primes[0], homomorphic.T]
+    yield from (('homomorphic key', x) for x in polynomial(ternary(secret, homomorphic.N), moduli))
+    yield from (('homomorphic key', x) for x in chunks(scoring_key(secret).values.tobytes()))
+    for row in check.weights:
+        yield from (('weights', row.astype(kind).tobytes()) for kind in (np.float64, np.int64, np.uint32, np.uint16))
+    for row in check.sums(codes):
+        yield from (('sums', row.astype(kind).tobytes()) for kind in (np.uint16, np.int64, np.float64))
+    if index.variant == 'public':
+        return
+    for column in code_columns(codes)[0]:
+        kinds = [column.astype(kind) for kind in (np.int8, np.int64, np.float64)]
+        yield from (('column', a[:n].tobytes()) for a in [*kinds, (column % homomorphic.T).astype(np.uint64)])
+        yield from (('column', x) for x in chunks(scoring_ring().to_ntt(column).tobytes(), 512))
+
+
+def walk_secrets(index):
+    "The top of the tree, and which bucket holds what."
+    top = index.client().top
+    for row in top.means:
+        yield from (('mean', row.astype(kind).tobytes()) for kind in (np.float16, np.float32, np.float64))
+    if len(top.group_bucket) > 7:
+        for kind in (np.int32, np.int64):
+            yield 'buckets of groups', top.group_bucket.astype(kind).tobytes()
+
+
+def matrix_secrets(index):
+    "Rows and columns of the matrices and of their inverses, in both precisions, and the split bits."
+    m = index.manifest
+    key = version_matrices(index.key.secret, m.index, m.version, m.bits, m.options['form'])
+    for a in key.matrices + key.inverses:
+        for line in [*a, *a.T]:
+            yield from (('matrix', line.astype(kind).tobytes()) for kind in (np.float64, np.float32))
+    yield from (('split bits', key.splits.astype(kind).tobytes()) for kind in (bool, np.float32, np.float64))
+    yield 'split bits', np.packbits(key.splits).tobytes()
+
+
+def lock_secrets(index):
+    "What the lock and retrieval have to hide."
+    lock = index.manifest.lock
+    if lock == 'random-matrix':
+        return list(matrix_secrets(index))
+    own = homomorphic_secrets(index) if lock == 'homomorphic' else walk_secrets(index) if index.variant in WALKS else ()
+    return [*retrieval_secrets(index), *own]
+
+
+def collection_secrets(index):
+    "Codes in several types, features, the order of ids, names and labels."
+    codes, ids = index.collection.codes, index.collection.ids
+    yield from (('code', code.tobytes()) for code in codes)
+    yield from (('code', s.astype(kind).tobytes()) for s in signs(codes) for kind in (np.int8, np.float32, np.float64))
+    tree = index.tree or MergeTree().fit(codes)
+    yield from (('feature', row.astype(kind).tobytes()) for row in tree.vectors() for kind in (np.float32, np.float64))
+    for kind in (np.int32, np.int64):
+        yield 'ids in folder order', ids.astype(kind).tobytes()
+        yield 'leaves in folder order', tree.leaf_.astype(kind).tobytes()
+    for name in index.collection.names:
+        yield from (('name', text.encode()) for text in (name, name.split('/')[1]))
+    yield from (('label', kind.encode()) for kind in KINDS)
+
+
+def secrets_of(index):
+    return [*key_secrets(index), *lock_secrets(index), *collection_secrets(index)]
+
+
+def found_in(secret, places):
+    "(what, where) of every secret that occurs somewhere; all have at least eight bytes, by which they are looked up."
+    places = [(where, data) for where, data in places if data]
+    whole, starts = b''.join(data for _, data in places), np.cumsum([0] + [len(data) for _, data in places]).tolist()
+    wanted = {}
+    for what, data in secret:
+        wanted.setdefault(data[:8], []).append((what, data))
+    assert min(map(len, wanted)) == 8
+    probes, low = np.unique(np.frombuffer(b''.join(wanted), '<u8')), np.uint64(2 ** 20 - 1)
+    some, found = np.zeros(2 ** 20, bool), set()
+    some[probes & low] = True
+    for shift in range(8):
+        windows = np.frombuffer(whole, '<u8', (len(whole) - shift) // 8, shift)
+        maybe = np.flatnonzero(some[windows & low])
+        for at in (8 * maybe[np.isin(windows[maybe], probes)] + shift).tolist():
+            there = [what for what, data in wanted[whole[at:at + 8]] if whole[at:at + len(data)] == data]
+            found |= {(what, places[bisect(starts, at) - 1][0]) for what in there}
+    return found
+
+
+def leaked(index, requests=()):
+    "What a cloud holds of an index's secrets, by value or as an object."
+    objects = {('object', type(o).__name__) for o in reachable(index.held) if isinstance(o, FORBIDDEN)}
+    return found_in(secrets_of(index), held_bytes(index, requests)) | objects
+
+
+def opened_up(messages):
+    "What is in messages: arrays, and packed numbers unpacked."
+    for message in map(read_message, messages):
+        for name, array in message.arrays.items():
+            yield name, array.tobytes()
+            if name == 'first':
+                yield 'unpacked', unpack_numbers(array, homomorphic.PRIME_BITS).tobytes()
+            if name == 'c0':
+                yield 'unpacked', unpack_numbers(array, bfv.PRIME_BITS[0]).tobytes()
+
+
+@every
+def test_the_server_reaches_no_secret(variant, indexes):
+    "Nothing that can be reached from the server, is in its files, or was sent to it, holds a secret."
+    index = indexes(variant)
+    assert not leaked(index, index.heard)
+    assert not found_in(secrets_of(index), opened_up(index.heard))
+
+
+@every
+def test_the_walk_reaches_what_the_server_has(variant, indexes):
+    "The walk does reach the ciphertexts, the sealed records, and the manifest."
+    index = indexes(variant)
+    things = {id(o) for o in reachable(index.held)}
+    arrays = [array for name in index.reader.names() for array in index.reader.arrays(name).values()]
+    assert all(id(o) in things or id(o.base) in things for o in [index.reader.records, *arrays])
+    assert id(index.manifest) in things
+    if index.user.private_fetching:
+        keys = [o for o in reachable(index.held) if isinstance(o, seal.GaloisKeys)]
+        assert keys and all(len(content(o)) > 10 ** 6 for o in keys)
+
+
+HIDING_PLACES = {
+    'attribute': lambda i: [dict(deep=(i.key.secret,))],
+    'hexadecimal': lambda i: i.key.secret.hex(),
+    'whole number': lambda i: int.from_bytes(i.key.secret, 'big'),
+    'closure': lambda i: (lambda secret: lambda: secret)(i.key.secret),
+    'default': lambda i: lambda secret=i.key.secret: secret,
+    'signing key': lambda i: i.key,
+    'sealer': lambda i: Sealer(i.key, '00' * 8).seal,
+    'user': lambda i: i.client(),
+    'matrix': lambda i: np.float32(version_matrices(i.key.secret, i.manifest.index, 1, BITS, 'split').inverses[1]),
+    'plain tree': lambda i: i.tree,
+    'code': lambda i: i.collection.codes.copy(),
+    'order of ids': lambda i: i.collection.ids.copy(),
+    'names': lambda i: [np.frombuffer(i.collection.names[3].encode(), np.uint8)],
+    'polynomial': lambda i: scoring_key(score_secret(i)).values[0, 700:800].copy(),
+    'coefficients': lambda i: ternary(score_secret(i), homomorphic.N).astype(np.int8)[1000:1300],
+    'SEAL key': lambda i: scoring_key(score_secret(i))._decryptor,
+    'SEAL plaintext': lambda i: scoring_ring().plaintext_from(
+        code_columns(i.collection.codes[np.argsort(i.collection.ids)])[0, 5]),
+    'weights': lambda i: ScoreCheck(score_secret(i), 32).weights[3],
+    'retrieval key': lambda i: pir_key(i).values[1, 100:200].tobytes(),
+    'retrieval coefficients': lambda i: ternary(retrieval_secret(i), bfv.SLOTS)[500:700],
+    'means': lambda i: dict(told=i.client_data),
+    'buckets': lambda i: i.client().top.group_bucket,
+}
+TRIED = {'split': ('attribute', 'hexadecimal', 'whole number', 'closure', 'default', 'signing key', 'sealer', 'user',
+                   'matrix', 'plain tree', 'code', 'order of ids', 'names'),
+         'encrypted': ('polynomial', 'coefficients', 'SEAL key', 'SEAL plaintext', 'weights', 'retrieval key',
+                       'retrieval coefficients', 'code'),
+         'sealed': ('hexadecimal', 'code', 'names', 'order of ids', 'retrieval key'),
+         'small buckets': ('means', 'buckets', 'retrieval key', 'retrieval coefficients', 'code'),
+         'decoys': ('means', 'code')}
+
+
+@pytest.mark.parametrize('variant, how', [(variant, how) for variant, some in TRIED.items() for how in some])
+def test_the_search_for_secrets_notices(variant, how, indexes):
+    "A broken twin of the cloud is found out, wherever the secret is."
+    index = indexes(variant)
+    index.held['extra'] = HIDING_PLACES[how](index)
+    try:
+        assert leaked(index)
+    finally:
+        del index.held['extra']
+
+
+@pytest.mark.parametrize('how', ['column', 'name in a file', 'name of a file'])
+def test_the_search_for_secrets_notices_files(how, indexes):
+    index = indexes('encrypted' if how == 'column' else 'split')
+    codes = index.collection.codes[np.argsort(index.collection.ids)]
+    files = dict(index.reader.files)
+    if how == 'column':
+        files['x'] = scoring_ring().to_ntt(code_columns(codes)[0, 5]).tobytes()[300:1600]
+    if how == 'name in a file':
+        files['notes'] = f'these are {index.collection.names[7]}'.encode()
+    if how == 'name of a file':
+        files[KINDS[1]] = b''
+    there, index.reader.files = index.reader.files, files
+    try:
+        assert leaked(index)
+    finally:
+        index.reader.files = there
+
+
+def test_the_search_for_secrets_notices_a_cache(indexes, monkeypatch):
+    "A key that the package's own module remembers counts as held."
+    index = indexes('split')
+    monkeypatch.setattr(random_matrix, 'cache', {'last': index.key.grant()}, raising=False)
+    assert {what for what, _ in leaked(index)} == {'key secret', 'object'}
+
+
+@every
+def test_representations_show_no_secret(variant, indexes):
+    "Printing objects of a lock shows numbers of keys, not keys."
+    index = indexes(variant)
+    shown = [index.key, index.key.grant(), index.user, index.server, MatrixKey(index.key.secret, 32), pir_key(index),
+             scoring_key(index.key.secret), *index.held.values()]
+    secret = [(what, x) for what, x in secrets_of(index) if what not in ('label', 'mean', 'buckets of groups', 'sums')]
+    words = ' '.join(repr(thing) for thing in shown if not isinstance(thing, MemoryReader))
+    assert not found_in(secret, [('words', words.encode())])
+    assert index.key.secret.hex()[:8] not in words and index.key.signing.hex()[:8] not in words
+    assert index.key.id in words
+
+
+# What numbers, lengths and order say about categories
+
+@pytest.mark.parametrize('variant', WALKS)
+def test_sealed_lengths_are_equal(variant, indexes):
+    "All buckets are equally long, whatever is in them."
+    index, m = indexes(variant), indexes(variant).manifest
+    table = index.reader.arrays('buckets')['table']
+    insides = [open_buckets(index.sealer(), m.version, m.bits, [b], table[[b]])[0] for b in range(len(table))]
+    assert sum(map(len, insides)) == m.photographs and table.ndim == 2
+    assert variant != 'small buckets' or len({len(ids) for ids in insides}) > 1
+
+
+def upward(tree):
+    "(node, children) from the leaves up"
+    for i, row in enumerate(tree.children_):
+        yield tree.n_leaves_ + i, row[row >= 0]
+
+
+def folder_order(tree):
+    "The renumbering of a broken owner: every node is where the first photograph below it is in the folder."
+    first = np.full(len(tree.size_), len(tree.leaf_))
+    np.minimum.at(first, tree.leaf_, np.arange(len(tree.leaf_)))
+    for i, row in upward(tree):
+        first[i] = first[row].min()
+    n = tree.n_leaves_
+    return np.concatenate([np.argsort(first[:n]), n + np.argsort(first[n:-1], kind='stable'), [len(first) - 1]])
+
+
+def of_inner(arrays, tree, leaf_category):
+    "The commonest category below each inner node but the root, by number."
+    n, count = tree.n_leaves_, np.zeros((len(tree.size_), leaf_category.max() + 1), int)
+    count[np.arange(n), leaf_category] = 1
+    for i in np.argsort(tree.height_[n:], kind='stable'):
+        count[n + i] = count[[c for c in arrays['children'][i] if c >= 0]].sum(0)
+    return count[n:-1].argmax(1)
+
+
+def numbered(rng, categories):
+    "Categories in the order of the numbers that a new index shows to the cloud: of leaves, and of inner nodes."
+    codes = clustered(rng, categories.max() + 1, len(categories) // (categories.max() + 1), 32)
+    index, category = index_of('basic', codes), np.empty(len(codes), int)
+    arrays = index.reader.arrays('tree')
+    category[index.collection.ids] = categories
+    of_leaves = category[arrays['ids'][arrays['start'][:-1]]]
+    return dict(leaves=of_leaves, inner=of_inner(arrays, index.tree, of_leaves)), arrays['children']
+
+
+def statistics(category):
+    """How far the categories' mean ranks are apart, how often neighbours share a category, and whether categories rise
+    with the numbers."""
+    ranks = np.arange(len(category))
+    kinds = np.unique(category)
+    apart = sum((category == c).sum() * (ranks[category == c].mean() - ranks.mean()) ** 2 for c in kinds)
+    return np.array([apart, (category[1:] == category[:-1]).sum(), (category * ranks).sum()])
+
+
+def any_order(kind, children, n, rng):
+    "An order of leaves or inner nodes that knows nothing but the links: siblings side by side, in random order."
+    if kind == 'buckets':
+        return rng.permutation(n)
+    leaves, inner, level = [], [], [len(children) - 1]
+    while level:
+        below = [int(c) for i in level for c in rng.permutation(children[i]) if c >= 0]
+        leaves, inner = leaves + [c for c in below if c < n], [level] + inner
+        level = [c - n for c in below if c >= n]
+    return leaves if kind == 'leaves' else [i for row in inner[:-1] for i in row]
+
+
+def surprise(rng, kind, shown):
+    """Standard deviations between what many indexes show and what random orders would: the sum of each statistic over
+    indexes, against its mean and variance under 60 orders an index."""
+    seen, mean, variance = np.zeros((3, 3))
+    for some, children in shown:
+        category, n = some[kind], len(some.get('leaves', ())) or len(some[kind])
+        shuffles = np.array([statistics(category[any_order(kind, children, n, rng)]) for _ in range(60)])
+        seen, mean = seen + statistics(category), mean + shuffles.mean(0)
+        variance = variance + shuffles.var(0, ddof=1) / 60 * 61
+    return np.abs(seen - mean) / np.sqrt(np.maximum(variance, 1e-9))
+
+
+LIMIT = 7  # standard deviations of a sum over 80 indexes
+
+
+@pytest.mark.parametrize('in_order', [False, True])
+def test_numbers_of_nodes_say_nothing_about_categories(monkeypatch, in_order):
+    """Numbers of nodes look like a random order of the links, and the same test notices a broken owner who numbers in
+    folder order.
+
+    A sum over 80 indexes is close to normal: seven standard deviations have a chance of 3e-12; the skewness that is
+    left in the sums (under 0.3) raises it to less than 1e-8."""
+    if in_order:
+        monkeypatch.setattr(random_matrix, 'random_node_order', folder_order)
+    rng, categories = np.random.default_rng(5), np.repeat(np.arange(4), 16)
+    shown = [numbered(rng, categories) for _ in range(80)]
+    for kind in ('leaves', 'inner'):
+        far = surprise(rng, kind, shown)
+        assert (far > LIMIT).any() if in_order else (far < LIMIT).all(), kind
+
+
+def in_buckets(rng, categories):
+    "Categories in the order of the numbers of buckets (what most in them are)."
+    codes = clustered(rng, categories.max() + 1, len(categories) // (categories.max() + 1), 32)
+    index, category = index_of('decoys', codes, capacity=4), np.empty(len(codes), int)
+    category[index.collection.ids] = categories
+    table = index.reader.arrays('buckets')['table']
+    insides = [open_buckets(index.sealer(), 1, 32, [b], table[[b]])[0] for b in range(len(table))]
+    assert sorted(np.concatenate(insides).tolist()) == list(range(len(codes)))
+    return dict(buckets=np.array([np.bincount(category[ids]).argmax() for ids in insides])), None
+
+
+@pytest.mark.parametrize('in_order', [False, True])
+def test_numbers_of_buckets_say_nothing_about_categories(monkeypatch, in_order):
+    "The same of the buckets of a walk, whose owner, if broken, numbers them as they come from the tree."
+    monkeypatch.setattr(lock_variants, 'fetching_keys', lambda *rest: {})
+    if in_order:
+        monkeypatch.setattr(buckets, 'random_permutation', np.arange)
+    rng, categories = np.random.default_rng(5), np.repeat(np.arange(4), 16)
+    far = surprise(rng, 'buckets', [in_buckets(rng, categories) for _ in range(40)])
+    assert (far > LIMIT).any() if in_order else (far < LIMIT).all()
+
+
+def test_places_among_siblings_say_nothing_about_codes():
+    """Which of two sibling leaves is listed first is independent of their codes.
+
+    Of several hundred pairs half have the smaller code first; six standard deviations have a chance of 2e-9."""
+    rng, first, total = np.random.default_rng(6), 0, 0
+    for _ in range(40):
+        codes = rng.integers(0, 256, (64, 2), np.uint8)
+        index = index_of('basic', codes)
+        value = np.zeros(len(index.tree.size_), int)
+        value[index.tree.leaf_] = codes.astype(int) @ [256, 1]
+        for row in index.reader.arrays('tree')['children']:
+            pair = [c for c in row if 0 <= c < index.tree.n_leaves_][:2]
+            if len(pair) == 2:
+                first, total = first + (value[pair[0]] < value[pair[1]]), total + 1
+    assert total > 200 and abs(first - total / 2) < 6 * np.sqrt(total) / 2, f'{first} of {total} have the smaller first'
+
+
+@pytest.mark.parametrize('variant', MATRIX)
+def test_members_are_in_the_order_of_ids(variant, indexes):
+    "The members of leaves are stored by id, which is random: their order adds nothing."
+    tree = indexes(variant).reader.arrays('tree')
+    assert (np.sort(tree['ids']) == np.arange(len(tree['ids']))).all()
+    leaves = zip(tree['start'], tree['start'][1:], strict=False)
+    assert all((np.diff(tree['ids'][a:b]) > 0).all() for a, b in leaves)
+
+
+# Nothing random repeats
+
+def boxes_of(index):
+    "Every sealed box of an index, as bytes; of ciphertexts of the homomorphic lock their random half."
+    files = {name: index.reader.arrays(name) for name in index.reader.names()}
+    yield from (row.tobytes() for row in index.reader.records)
+    yield from (arrays['box'].tobytes() for name, arrays in files.items() if name.startswith('codes-'))
+    if 'buckets' in files:
+        yield from (row.tobytes() for row in files['buckets']['table'])
+    if 'columns' in files:
+        yield from (column[1].tobytes() for column in files['columns']['table'][0])
+
+
+@pytest.mark.parametrize('variant', [v for v in VARIANTS if v != 'public'])
+def test_nonces_never_repeat(variant):
+    "All nonces in the boxes of several indexes and versions under one key differ."
+    key, nonces, expected = OwnerKey.generate(), [], 0
+    for number in ('a' * 16, 'b' * 16):
+        for version in (1, 2):
+            index = made(variant, key=key, number=number, version=version)
+            nonces += [box[:12] for box in boxes_of(index)]
+            expected += 32 + (BITS if variant == 'encrypted' else 1 if variant == 'sealed' else 0)
+            expected += index.manifest.fields.get('buckets', 0)
+    assert len(nonces) == len(set(nonces)) == expected
+
+
+@every
+def test_what_is_written_again_is_sealed_again(variant):
+    "From version to version no nonce is used again, and what stays as it was are whole files."
+    old = made(variant)
+    names = old.collection.names
+    stay = Collection(old.collection.ids[1:], old.collection.codes[1:], names[1:])
+    new = write_index(variant, stay, old.key, version=2, previous=old)
+    same = {name for name, data in old.reader.files.items() if new.reader.files.get(name) == data}
+    assert same == ({'pir-keys'} if client_class(variant).private_fetching else set())
+    if variant != 'public':
+        assert {box[:12] for box in boxes_of(new)}.isdisjoint(box[:12] for box in boxes_of(old))
+
+
+@pytest.mark.parametrize('variant', ['basic', 'split'])
+def test_trapdoors_and_r_never_repeat(variant, indexes):
+    "The same search, 300 times: other trapdoors and r."
+    index = indexes(variant)
+    queries = [index.user.query(index.collection.codes[0], Wanted(10, 3, True)) for _ in range(300)]
+    assert len({query.arrays['trapdoor'].tobytes() for query in queries}) == 300
+    assert len({query.state['r'] for query in queries}) == 300
+
+
+def test_matrices_never_repeat():
+    "The matrices of each version and index differ."
+    secret, places = bytes(range(32)), [('00' * 8, 1), ('00' * 8, 2), ('01' * 8, 1)]
+    pairs_ = [version_matrices(secret, *place, 32, 'split').matrices for place in places]
+    assert len({m.tobytes() for pair in pairs_ for m in pair}) == 6
+
+
+SEEDS = {'seed', 'rng', 'random_state', 'generator', 'nonce', 'iv', 'entropy', 'randomness'}
+
+
+def functions_of(module):
+    "Names and functions of a module, methods of its classes included."
+    for name, thing in vars(module).items():
+        if not callable(thing) or getattr(thing, '__module__', None) != module.__name__:
+            continue
+        yield name, thing
+        if isinstance(thing, type):
+            yield from ((f'{name}.{n}', getattr(thing, n)) for n in vars(thing) if callable(getattr(thing, n)))
+
+
+def seeded(functions):
+    "The functions that take their randomness from the caller."
+    def parameters(f):
+        try:
+            return set(inspect.signature(f).parameters)
+        except (TypeError, ValueError):
+            return set()
+    return sorted(name for name, f in functions if parameters(f) & SEEDS)
+
+
+def test_nobody_can_give_a_seed():
+    "No function of the locks takes a seed, a generator or a nonce, but for the one that expands what is public."
+    names = ['base', 'buckets', *{entry.module.split('.')[-1] for entry in LOCKS.values()}]
+    found = [f for name in names for f in functions_of(import_module(f'tree_privacy.locks.{name}'))]
+    assert {'RandomMatrixClient.query', 'encrypt_codes', 'encrypt_query', 'random_node_order', 'seal_buckets',
+            'DecoyWalkClient.query', 'SealedClient.encrypt', 'fetching_keys'} <= {name for name, _ in found}
+    assert seeded(found) == ['second_polynomials']
+    bad = [('bad', lambda key, seed=0: 0), ('good', lambda key: 0), ('worse', lambda nonce: 0)]
+    assert seeded(bad) == ['bad', 'worse']
+
+
+# The same work for every query
+
+def work_of(function, *args):
+    "Every call of Python and C functions while something runs, with the shapes of arrays that the package's get."
+    said = []
+
+    def shape(value):
+        if isinstance(value, np.ndarray):
+            return value.shape, str(value.dtype)
+        return len(value) if isinstance(value, (list, tuple, dict, bytes)) else type(value).__name__
+
+    def watch(frame, event, arg):
+        if event == 'c_call':
+            said.append(arg.__qualname__)
+        elif event == 'call' and 'tree_privacy' in Path(frame.f_code.co_filename).parts:
+            code, values = frame.f_code, frame.f_locals
+            names = [name for name in code.co_varnames[:code.co_argcount] if name in values]
+            said.append((code.co_qualname, [shape(values[name]) for name in names]))
+    gc.disable()  # no destructors in between
+    sys.setprofile(watch)
+    try:
+        result = function(*args)
+    finally:
+        sys.setprofile(None)
+        gc.enable()
+    return said, result
+
+
+@hiding
+def test_the_cloud_does_the_same_for_every_query(variant):
+    "The same functions with arrays of the same shapes, one after the other, whatever is asked for."
+    codes = crowded(3, 1100, 16, kinds=400) if variant == 'small buckets' else crowded(3, 40, 16)
+    index = index_of(variant, codes)
+    asked = [(np.zeros(2, np.uint8), 1), (np.full(2, 255, np.uint8), 50), (codes[0], 10)]
+    requests = [index.user.query(code, Wanted(k, 3, True)).arrays for code, k in asked]
+    index.server.answer({}, requests[0])  # what is made once
+    work = [work_of(index.server.answer, {}, arrays)[0] for arrays in requests]
+    assert all(some == work[0] for some in work)
+    names = {call[0] for call in work[0] if isinstance(call, tuple)}
+    assert names >= ({'select_rows', '_expand'} if variant in WALKS else {'sum_of_products', 'encrypted_scores'})
+    if variant == 'small buckets':
+        assert index.server.retrieval.layout.levels > 1
+
+
+def test_work_is_watched():
+    "Two functions that do different things are told apart."
+    index = index_of('decoys', crowded(3, 40, 16))
+    few, many = (dict(buckets=np.arange(n)) for n in (1, 2))
+    assert work_of(index.server.answer, {}, few)[0] == work_of(index.server.answer, {}, dict(buckets=np.array([1])))[0]
+    queries = [index.user.query, lambda code, wanted: index.user.top.choose(code, 3)]
+    one, two = (work_of(query, index.collection.codes[0], Wanted(1, 1, True))[0] for query in queries)
+    assert one != two and many is not few
+
+
+def test_the_cloud_does_the_same_for_every_row():
+    "Private fetching: the first row, the last one, and the same one twice asked for."
+    index = service(index_of('sealed', crowded(3, 40, 16)))
+    rows, size = index.reader.records.shape
+    user = fetching_client(index.key, index.manifest.index, rows, size)
+    requests = [user.query(some)[0] for some in ([0, 1], [rows - 1, rows - 2], [0, rows - 1], [5, 5])]
+    assert len({tuple((name, x.shape) for name, x in request.items()) for request in requests}) == 1
+    server = index.held['records']
+    server.answer(requests[0])
+    done = [work_of(server.answer, request) for request in requests]
+    assert all(work == done[0][0] for work, _ in done)
+    assert len({pack_arrays(reply).__len__() for _, reply in done}) == 1
+    assert (user.decrypt(done[0][1], user.query([0, 1])[1]).shape) == (2, size)
+
+
+# Damaged manifests and arrays
+
+ODD = (None, True, 0, -1, 1, 3, 10 ** 6, 2 ** 62, 2 ** 70, 1.5, float('nan'), '', 'x', [], [1], {}, {'a': 1})
+
+
+@every
+def test_fields_that_are_none(variant, indexes):
+    "Every option and field in turn: refused as a damaged field, or seen not to fit, or the server works on."
+    index = indexes(variant)
+    code = index.collection.codes[3]
+    good = pairs(search(index, code, 5)) if variant in ASKING else None
+    for place in ('options', 'fields'):
+        known = getattr(index.manifest, place)
+        for name in known:
+            for value in ODD:
+                wrong = replace(index.manifest, **{place: known | {name: value}})
+                check_one(index, wrong, good, code)
+            with pytest.raises(FormatError, match='is damaged in the field'):
+                check_lock_fields(replace(index.manifest, **{place: {n: v for n, v in known.items() if n != name}}))
+        with pytest.raises(FormatError, match='is damaged in the field'):
+            check_lock_fields(replace(index.manifest, **{place: known | dict(more=1)}))
+    for lock in ('x', '', None, 3, []):
+        with pytest.raises(FormatError, match='has the lock'):
+            check_lock_fields(replace(index.manifest, lock=lock))
+
+
+def check_one(index, manifest, good, code):
+    "A manifest with one other value: the server refuses, or answers as before, or with the package's own error."
+    try:
+        check_lock_fields(manifest)
+    except FormatError:
+        return
+    server = lock_server(manifest.lock)(manifest, index.reader)
+    if not server.check() or good is None:
+        return
+    query = index.user.query(code, Wanted(5, 3, True))
+    try:
+        reply_to(server, request_of(index, query))
+    except TreePrivacyError:
+        return
+
+
+def damaged(x):
+    "An array of a file, otherwise."
+    yield from (x[:0], x[:-1], np.concatenate([x, x]), x[None], x.reshape(-1), np.zeros_like(x), np.full_like(x, 255))
+    yield from (x.astype(np.float64), x.astype(np.uint8), x.astype(np.int64) + 1, np.array(7))
+    if x.dtype.kind == 'f':
+        yield x * np.nan
+    if x.dtype.kind == 'i':
+        yield from (x[::-1].copy(), -1 - x, x + 2 ** 40 if x.dtype.itemsize == 8 else x + 1000)
+
+
+def server_of(index, files):
+    "The server of an index with other files."
+    reader = MemoryReader(index.manifest, files, index.reader.records)
+    return type(index.server)(index.manifest, reader)
+
+
+@every
+def test_arrays_that_do_not_fit(variant, indexes):
+    "Every array of every file in turn: the server says that it does not fit, or answers, and never hangs or crashes."
+    index, refused = indexes(variant), 0
+    query = index.user.query(index.collection.codes[3], Wanted(5, 3, True)) if variant in ASKING else None
+    for name in index.reader.names():
+        arrays = index.reader.arrays(name)
+        for part, x in arrays.items():
+            others = [dict(arrays, **{part: other}) for other in damaged(x)]
+            others.append({n: a for n, a in arrays.items() if n != part})
+            for other in others:
+                server = server_of(index, index.reader.files | {name: pack_arrays(other)})
+                fits = server.check()
+                refused += not fits
+                if fits and query:
+                    try:
+                        server.answer(query.header, query.arrays)
+                    except TreePrivacyError:
+                        pass
+    assert variant == 'sealed' or refused > 5
+    assert not server_of(index, {}).check()
+
+
+def test_links_that_go_round():
+    "A tree whose links form a circle is refused, or the circle is out of reach: no walk is endless."
+    index = index_of('basic', crowded(3, 40, 16))
+    arrays = index.reader.arrays('tree')
+    children, leaves = arrays['children'].copy(), index.manifest.fields['leaves']
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        there = np.argwhere(children >= 0)
+        a, b = there[rng.integers(len(there), size=2)]
+        other = children.copy()
+        other[tuple(a)], other[tuple(b)] = children[tuple(b)], children[tuple(a)]
+        server = server_of(index, index.reader.files | dict(tree=pack_arrays(dict(arrays, children=other))))
+        if server.check():
+            query = index.user.query(index.collection.codes[0], Wanted(EVERYTHING, EVERYTHING, True))
+            assert len(server.answer(query.header, query.arrays)[1]['ids']) <= 40
+    other = children.copy()
+    other[other >= 0][:1] = leaves
+    other[0, 0] = leaves + len(children) - 1  # the root below a leaf's parent
+    assert not server_of(index, dict(tree=pack_arrays(dict(arrays, children=other)))).check()
+
+
+# What the tables say
+
+WORTH = {Amount.NO: 0, Amount.PART: 1, Amount.OWN: 2, Amount.ALL: 3}
+
+
+@every
+@pytest.mark.parametrize('photos', ['thumbs', 'full', 'none'])
+def test_tables_of_leaks(variant, photos):
+    """For every way to fetch: words that mean something, never less the later it is, nobody alone learning more than
+    both together; attacks that there are."""
+    from tree_privacy.attacks.run import ATTACKS
+    from tree_privacy.core import InputError
+    lock, options = VARIANTS[variant]
+    refused = dict(fetch='strange') if client_class(variant).private_fetching else dict(fetch='private')
+    for fetch in set(FETCH_LEAKS) - {refused['fetch']}:
+        rows = leakage(lock, photos, fetch, **options)
+        assert len({row.fact for row in rows}) == len(rows) >= 13
+        assert len(leakage_text(rows).splitlines()) == 2 + 2 * len(rows)
+        for row in rows:
+            assert isinstance(row.fact, Fact) and row.why and set(row.attacks) <= set(ATTACKS)
+            cloud, user, both = ([WORTH[x] for x in party.amounts()] for party in (row.cloud, row.user, row.both))
+            assert cloud == sorted(cloud) and both == sorted(both) and len(user) == 4
+            assert all(b >= c for b, c in zip(both, cloud, strict=True)), row.fact
+    for wrong in (dict(photos='some'), refused, dict(fetch='x'), dict(fetch=None), dict(strange=1), dict(form='x')):
+        with pytest.raises(InputError, match='wanted|leave it out'):
+            leakage(lock, **dict(photos=photos) | wrong)
+
+
+COUNTED = {Fact.COUNTS, Fact.CHANGES, Fact.TIMES}
+
+
+@pytest.mark.parametrize('photos', ['thumbs', 'none'])
+@pytest.mark.parametrize('variant', ['encrypted', 'sealed', 'walk', 'small buckets'])
+def test_locks_that_hide_show_counts_and_times(variant, photos):
+    """Before anything is fetched, and with private fetching always, the cloud learns of nothing else; a walk also shows
+    how many buckets, and a private fetch how many photographs."""
+    lock, options = VARIANTS[variant]
+    allowed = COUNTED | ({Fact.BUCKET_COUNT} if variant in WALKS else set())
+    for fetch in ('none', 'private', 'thumbnails', 'direct', 'decoys'):
+        for row in leakage(lock, photos, fetch, **options):
+            in_the_open = fetch in ('direct', 'decoys') or fetch == 'private' and row.fact == Fact.RESULTS
+            before = replace(row.cloud, fetch=Amount.NO) if in_the_open else row.cloud
+            assert row.fact in allowed or before == Exposure.NEVER, (fetch, row.fact)
+    assert 'fetched together' in {a for row in leakage(lock, photos, 'direct', **options) for a in row.attacks}
+    assert not {a for row in leakage(lock, photos, 'private', **options) for a in row.attacks}
+
+
+# The random-matrix lock breaks, as its table says
+
+def distances_and_r(table, leaves, bits, trapdoor):
+    "Exact distances and r from the scores of leaves: neighbouring distances differ by one, in the score by two r."
+    scores = table[:leaves].astype(float) @ trapdoor
+    gaps = np.diff(np.sort(scores))
+    r = gaps[gaps > 1e-3 * np.ptp(scores)].min() / 2
+    return np.round((bits / 2 - scores / r) / 2).astype(int), r
+
+
+@pytest.mark.parametrize('variant', ['basic', 'split'])
+def test_scores_give_exact_distances(variant):
+    "With the table and one request the cloud reads r and every distance: the lock does not hide them."
+    index = made(variant, each=40)
+    table = index.reader.arrays('tree')['table']
+    for code in index.collection.codes[[0, 50, 100]] ^ np.uint8(1):
+        query = index.user.query(code, Wanted(10, 3, True))
+        guessed, r = distances_and_r(table, index.manifest.fields['leaves'], BITS, query.arrays['trapdoor'])
+        assert (guessed[index.tree.leaf_] == hamming(code[None], index.collection.codes)[0]).all()
+        assert r == pytest.approx(query.state['r'], rel=1e-3)
+
+
+def test_some_known_photographs_give_a_query():
+    "With distances from the attack, 160 known codes give the code of an unknown query by solving linear equations."
+    index = made('split', each=40)
+    code = np.random.default_rng(9).integers(0, 256, BITS // 8, np.uint8)
+    trapdoor = index.user.query(code, Wanted(10, 3, True)).arrays['trapdoor']
+    table = index.reader.arrays('tree')['table']
+    apart = distances_and_r(table, index.manifest.fields['leaves'], BITS, trapdoor)[0][index.tree.leaf_]
+    known = signs(index.collection.codes).astype(float)
+    guess = np.linalg.lstsq(known, BITS - 2. * apart, rcond=None)[0]
+    assert (pack(guess[None] > 0) == code).all()
+
+
+def test_the_leaks_are_told():
+    "What these attacks show is what the package says: distances after one request, codes with known photographs."
+    told = {row.fact: row for row in leakage(form='basic')}
+    assert told[Fact.DISTANCES].cloud.query == Amount.ALL
+    assert told[Fact.QUERY].cloud == Exposure.PART_FROM_QUERY
+    assert 'known photographs' in told[Fact.QUERY].why and told[Fact.CODES].cloud.setup == Amount.PART
+
+
+def test_noisy_scores_end_in_true_distances():
+    """The cloud's order is blurred; the user's distances are exact all the same, since they come from opened records.
+    (A reply for another query has another token.)"""
+    index = made('noisy', each=30)
+    true = index.codes_by_id()
+    for code in index.collection.codes[:20]:
+        query = index.user.query(code, Wanted(10, len(true), True))
+        reply = reply_to(index.server, request_of(index, query))
+        hits = lock_variants.open_reply(index.user, reply, query)
+        expected = hamming(code[None], np.stack([true[hit.id] for hit in hits]))[0]
+        assert len(hits) == 10 and [hit.distance for hit in hits] == sorted(expected.tolist())
+        claimed = read_message(reply, 'found').arrays['scores']
+        assert (np.diff(np.sort(claimed)) > 0).all()  # no two scores are equal, though distances are
