@@ -7,7 +7,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/store/photos.html.md"""
 # %% auto #0
 __all__ = ['thumbnail', 'photo_bytes', 'thumbnail_size', 'seal_photos', 'to_pack', 'row_size', 'split_row', 'RowTable']
 
-# %% ../../nbs/store/34_photos.ipynb #493c16f2
+# %% ../../nbs/store/34_photos.ipynb #e5266a01
 import io
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +33,8 @@ def thumbnail(
     size: int = 256,  # pixels of the longer side, at most
 ) -> bytes:  # a JPEG file
     "Make a small JPEG that keeps to a limit: lower quality first, then fewer pixels."
+    if limit < 1024:
+        raise InputError(f'the limit is {limit} bytes: wanted 1,024 or more, since the head of a JPEG alone takes 600')
     while True:
         small = image.copy()
         small.thumbnail((size, size))
@@ -43,7 +45,7 @@ def thumbnail(
                 return file.getvalue()
         size //= 2
 
-# %% ../../nbs/store/34_photos.ipynb #22a6b1a4
+# %% ../../nbs/store/34_photos.ipynb #8bc20a0c
 def photo_bytes(
     photos: PhotoSet,  # n photographs
     i: int,  # number of a photograph, 0 ... n - 1
@@ -62,7 +64,7 @@ def thumbnail_size(
     made = {int(i): photo_bytes(photos, int(i), 'thumbs') for i in random_permutation(len(photos))[:200]}
     return min(32768, power_of_two(max(len(data) for data in made.values()), 2048)), made
 
-# %% ../../nbs/store/34_photos.ipynb #b3492887
+# %% ../../nbs/store/34_photos.ipynb #9fbd3619
 def seal_photos(
     sealer: Sealer,  # of the index
     version: int,  # of the index
@@ -84,7 +86,7 @@ def seal_photos(
                 yield to_pack(ids[order[done:done + len(boxes)]], boxes, version)
                 done, boxes = done + len(boxes), []
 
-# %% ../../nbs/store/34_photos.ipynb #24f83773
+# %% ../../nbs/store/34_photos.ipynb #01184ebc
 def to_pack(
     ids: np.ndarray,  # (n,) int, rising
     boxes: list[bytes],  # n sealed photographs
@@ -94,7 +96,7 @@ def to_pack(
     start = np.cumsum([0] + [len(box) for box in boxes]).astype(np.int64)
     return Pack(np.frombuffer(b''.join(boxes), np.uint8), np.asarray(ids, np.int64), start, version)
 
-# %% ../../nbs/store/34_photos.ipynb #e5328dec
+# %% ../../nbs/store/34_photos.ipynb #5a531a8b
 def row_size(
     manifest: Manifest,  # of an index
     photos: bool,  # whether rows have thumbnails
@@ -118,7 +120,7 @@ def split_row(
         return record, 0, rest
     return record, int.from_bytes(rest[:8].tobytes(), 'little'), rest[8:]
 
-# %% ../../nbs/store/34_photos.ipynb #02c69048
+# %% ../../nbs/store/34_photos.ipynb #c2c1bd76
 class RowTable:
     "The rows of an index for private fetching, made when they are asked for."
     def __init__(self,
@@ -142,7 +144,7 @@ class RowTable:
             _put_photos(rows[:, size:], self.reader.ids[first:last], pack)
         return rows
 
-# %% ../../nbs/store/34_photos.ipynb #9ad3a8a6
+# %% ../../nbs/store/34_photos.ipynb #83d50aa2
 def _put_photos(rows, ids, pack):
     "Write version and box of the photographs in a pack into (n, 8 + bytes of a box) uint8, those that are there"
     there = np.flatnonzero(np.isin(ids, pack.ids))
