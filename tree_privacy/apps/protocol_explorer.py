@@ -10,7 +10,7 @@ __all__ = ['PLAYED', 'Side', 'Asked', 'ProtocolDemo', 'Heard', 'CloudView', 'req
            'attack_side', 'question_page', 'read_upload', 'question_controls', 'QuestionPage', 'protocol_explorer',
            'explore_folder']
 
-# %% ../../nbs/apps/87_protocol_explorer.ipynb #0129f436
+# %% ../../nbs/apps/87_protocol_explorer.ipynb #888d803f
 import html
 import io
 import tempfile
@@ -44,7 +44,7 @@ from ..images.reading import open_picture
 from ..locks.base import LOCKS, Hit
 from ..wire import Message, read_message
 
-# %% ../../nbs/apps/87_protocol_explorer.ipynb #d6458bf7
+# %% ../../nbs/apps/87_protocol_explorer.ipynb #d88ea739
 @dataclass(frozen=True)
 class Side:
     "Cloud and user of one lock."
@@ -108,7 +108,7 @@ class ProtocolDemo:
         ms = 1000 * (time.perf_counter() - start)
         return Asked(lock, how, code, hits, [side.number[hit.id] for hit in hits], transport.exchanges, ms)
 
-# %% ../../nbs/apps/87_protocol_explorer.ipynb #89e14e9e
+# %% ../../nbs/apps/87_protocol_explorer.ipynb #23ca8201
 @dataclass(frozen=True)
 class Heard:
     "One message, as the cloud saw it."
@@ -156,7 +156,7 @@ def cloud_view(
         ids += named.arrays.get('ids', np.zeros(0, int)).tolist()
     return CloudView(heard, scores, list(dict.fromkeys(ids)))
 
-# %% ../../nbs/apps/87_protocol_explorer.ipynb #abf6f03b
+# %% ../../nbs/apps/87_protocol_explorer.ipynb #f8bd93ff
 @dataclass(frozen=True)
 class Guessed:
     "What one attack found."
@@ -206,7 +206,7 @@ def attack_question(
             out[name] = Guessed(None, None, float(near.mean()), str(why))
     return out
 
-# %% ../../nbs/apps/87_protocol_explorer.ipynb #fcd4537a
+# %% ../../nbs/apps/87_protocol_explorer.ipynb #9724ae29
 def picture_strip(
     photos: PhotoSet,  # a collection
     numbers: list[int],  # which of its pictures
@@ -253,7 +253,7 @@ def cloud_side(
     return card('<h4 style="margin:2px">The cloud sees</h4>', table,
                 f'<p>scores it computed: {scores}</p><p>ids it learnt: {ids}</p>')
 
-# %% ../../nbs/apps/87_protocol_explorer.ipynb #dcc2a4bb
+# %% ../../nbs/apps/87_protocol_explorer.ipynb #86693766
 def attack_side(
     demo: ProtocolDemo,  # the collection
     asked: Asked,  # a question
@@ -282,7 +282,7 @@ def question_page(
     page = f'<div style="display:flex;flex-wrap:wrap;background:#fff">{halves}</div>'
     return page + (attack_side(demo, asked) if attack else '')
 
-# %% ../../nbs/apps/87_protocol_explorer.ipynb #a87e10f3
+# %% ../../nbs/apps/87_protocol_explorer.ipynb #e6032ae3
 def read_upload(
     demo: ProtocolDemo,  # with an encoder
     data: bytes,  # a file
@@ -317,7 +317,7 @@ def question_controls(
         attack=widgets.ToggleButton(description='play the attack', layout=wide,
                                     tooltip='what the cloud can work out from this question'))
 
-# %% ../../nbs/apps/87_protocol_explorer.ipynb #0fce3dfe
+# %% ../../nbs/apps/87_protocol_explorer.ipynb #73b0b3b6
 class QuestionPage:
     "What the explorer shows, and the question that is shown."
     def __init__(self,
@@ -355,7 +355,7 @@ class QuestionPage:
         except TreePrivacyError as error:
             self.shown.value = card(f'<p role="alert">{html.escape(str(error))}</p>')
 
-# %% ../../nbs/apps/87_protocol_explorer.ipynb #0fa73cef
+# %% ../../nbs/apps/87_protocol_explorer.ipynb #896b2244
 def protocol_explorer(
     demo: ProtocolDemo,  # with an encoder, if pictures are to be uploaded
     others: PhotoSet,  # pictures to ask about
