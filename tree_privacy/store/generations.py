@@ -7,7 +7,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/store/generations.html.md"""
 # %% auto #0
 __all__ = ['sweep', 'write_lock', 'new_generation', 'publish']
 
-# %% ../../nbs/store/32_generations.ipynb #3cbc33b4
+# %% ../../nbs/store/32_generations.ipynb #43e4a98a
 import contextlib
 import json
 import os
@@ -19,7 +19,7 @@ from pathlib import Path
 from ..core import AnyPath, InputError, NotFoundError, sync_folder, write_new
 from .manifest import GENERATION, MANIFEST, Manifest, read_manifest
 
-# %% ../../nbs/store/32_generations.ipynb #4eca283f
+# %% ../../nbs/store/32_generations.ipynb #6a0128ec
 def sweep(
     folder: AnyPath,  # of an index, or an empty one
 ) -> str | None:  # name of the generation that stays, or None where there is no index
@@ -38,7 +38,7 @@ def sweep(
 def _new_manifest(folder):
     return folder / f'{MANIFEST}.new'
 
-# %% ../../nbs/store/32_generations.ipynb #f81b4c86
+# %% ../../nbs/store/32_generations.ipynb #a1213a7b
 @contextlib.contextmanager
 def write_lock(
     folder: AnyPath,  # of an index, or an empty one
@@ -57,7 +57,7 @@ def write_lock(
                     if fresh:
                         folder.rmdir()
 
-# %% ../../nbs/store/32_generations.ipynb #4fbc9d47
+# %% ../../nbs/store/32_generations.ipynb #a950e2c1
 @contextlib.contextmanager
 def _lock_file(path):
     "The descriptor of a lock file; a pipe or a link there is refused"
@@ -80,7 +80,7 @@ def _take_lock(handle, folder):
     except OSError:
         raise InputError(f'somebody else is changing {folder}: try again when that is done') from None
 
-# %% ../../nbs/store/32_generations.ipynb #fc3e6105
+# %% ../../nbs/store/32_generations.ipynb #0ef70bd8
 @contextlib.contextmanager
 def new_generation(
     folder: AnyPath,  # of the index; made where it is missing
@@ -101,7 +101,7 @@ def new_generation(
         finally:
             sweep(folder)
 
-# %% ../../nbs/store/32_generations.ipynb #83d30fd5
+# %% ../../nbs/store/32_generations.ipynb #012905c5
 def publish(
     folder: AnyPath,  # of the index
     manifest: Manifest,  # signed; names a generation whose files are all there

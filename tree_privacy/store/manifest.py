@@ -8,7 +8,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/store/manifest.html.md"""
 __all__ = ['MANIFEST', 'FORMAT', 'GENERATION', 'MAX_MANIFEST_BYTES', 'Collection', 'FileEntry', 'Manifest',
            'check_manifest_fields', 'read_manifest', 'check_signature']
 
-# %% ../../nbs/store/30_manifest.ipynb #2734a704
+# %% ../../nbs/store/30_manifest.ipynb #ead50473
 import hashlib
 import json
 import re
@@ -24,7 +24,7 @@ from ..core import AccessError, AnyPath, FormatError, InputError, NotFoundError,
 from ..crypto.keys import OwnerKey, UserKey
 from ..wire import parse_json
 
-# %% ../../nbs/store/30_manifest.ipynb #013e84dc
+# %% ../../nbs/store/30_manifest.ipynb #6f4faa55
 @dataclass(frozen=True)
 class Collection:
     "Photographs by id, code and name; the owner and, under the sealed lock, users have it in the clear."
@@ -35,7 +35,7 @@ class Collection:
     def __len__(self) -> int:
         return len(self.names)
 
-# %% ../../nbs/store/30_manifest.ipynb #6320acf6
+# %% ../../nbs/store/30_manifest.ipynb #87efdf68
 MANIFEST = 'manifest.json'
 FORMAT = 2
 GENERATION = re.compile(r'g\d{6,}-[0-9a-f]{8}')
@@ -61,7 +61,7 @@ def _are_ranges(v):
     rising = all(count > 0 and first >= end for (first, count), end in zip(v, ends, strict=False))
     return len(v) > 0 and whole and rising
 
-# %% ../../nbs/store/30_manifest.ipynb #73b3f374
+# %% ../../nbs/store/30_manifest.ipynb #5f524c63
 @dataclass(frozen=True)
 class FileEntry:
     "What the manifest says of one file."
@@ -82,7 +82,7 @@ _FIELDS: dict[str, Callable[[Any], bool]] = dict(
     generation=lambda v: isinstance(v, str) and GENERATION.fullmatch(v) is not None, files=_are_files,
     signature=_text(r'[0-9a-f]{128}'))
 
-# %% ../../nbs/store/30_manifest.ipynb #a9b8e2d3
+# %% ../../nbs/store/30_manifest.ipynb #28f6ee66
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
     "What an index consists of, as its owner signs it."
@@ -136,7 +136,7 @@ class Manifest:
         files = {name: FileEntry(**about) for name, about in data['files'].items()}
         return cls(**{f.name: data[f.name] for f in fields(cls)} | dict(files=files))
 
-# %% ../../nbs/store/30_manifest.ipynb #cf81a531
+# %% ../../nbs/store/30_manifest.ipynb #9a0b49c4
 def check_manifest_fields(
     data: Any,  # JSON that should be a manifest
     where: object,  # path of the file, for messages
@@ -158,7 +158,7 @@ def check_manifest_fields(
     if sum(count for _, count in data['ids']) != data['photographs']:
         raise FormatError(f'{where} has other ids than photographs: fetch the index again')
 
-# %% ../../nbs/store/30_manifest.ipynb #442dcb17
+# %% ../../nbs/store/30_manifest.ipynb #971530d2
 def read_manifest(
     folder: AnyPath,  # of an index
 ) -> Manifest:  # its fields have been checked, its signature has not
@@ -175,7 +175,7 @@ def read_manifest(
         raise FormatError(f'{path} is damaged: fetch the index again') from None
     return Manifest.from_json(data, path)
 
-# %% ../../nbs/store/30_manifest.ipynb #b6a663b2
+# %% ../../nbs/store/30_manifest.ipynb #c1d30f4f
 def check_signature(
     manifest: Manifest,  # from anywhere
     key: UserKey,  # that should open the index
