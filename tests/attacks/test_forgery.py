@@ -118,8 +118,11 @@ def test_the_real_user_of_the_private_walk_stops_at_the_first_alarm(tmp_path):
     "Changed rows go unnoticed until a coefficient is +1; then the user stops, and the cloud has learnt a few bits."
     own = indexed(tmp_path / 'index', 'private-walk', capacity=300)
     u = iter(range(100))
-    forging = ForgingCloud(tmp_path / 'index', lambda arrays: arrays | dict(cells=changed_rows(arrays['cells'], next(u))))
-    cloud = Local(forging)
+
+    def forge(arrays):
+        return arrays | dict(cells=changed_rows(arrays['cells'], next(u)))
+
+    cloud = Local(ForgingCloud(tmp_path / 'index', forge))
     user = User.connect(own.grant(), cloud)
     answered = 0
     with pytest.raises(ForgedReply) as refused:
