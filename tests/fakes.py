@@ -10,7 +10,8 @@ class Fake:
     name, device = 'fake', 'cpu'
 
     def __init__(self, watch=lambda pixels: None, size=8, dimension=16):
-        self.watch, self.size, self.dimension, self.calls, self.module = watch, size, dimension, [], torch.nn.BatchNorm1d(2)
+        self.watch, self.size, self.dimension = watch, size, dimension
+        self.calls, self.module = [], torch.nn.BatchNorm1d(2)
         self.weights = np.random.default_rng(0).integers(-9, 10, (3 * size * size, dimension))
 
     def __call__(self, pixels):
@@ -22,8 +23,10 @@ class Fake:
 def child(work):
     "Run a function in a fork and return its process number; an error in it gives the exit code 1."
     pid = os.fork()
-    if pid: return pid
-    try: work()
+    if pid:
+        return pid
+    try:
+        work()
     except BaseException as error:
         os.write(2, f'{type(error).__name__}: {error}\n'.encode())
         os._exit(1)

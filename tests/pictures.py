@@ -22,7 +22,8 @@ def draw(path, seed, **more):
 
 def album(folder, n, categories='abc'):
     "A folder of n pictures in subfolders."
-    for i in range(n): draw(folder / categories[i % len(categories)] / f'{i:02}.png', i)
+    for i in range(n):
+        draw(folder / categories[i % len(categories)] / f'{i:02}.png', i)
     return folder
 
 
