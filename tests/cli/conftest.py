@@ -1,12 +1,26 @@
 "Commands that must work, and commands that must be refused and leave everything as it was."
+import functools
+
 import pytest
 from commands import run as run_command
 from pictures import snapshot
 
+from tree_privacy.images import backbones
+
+
+@pytest.fixture(autouse=True, scope='session')
+def one_network():
+    "Load the network once for all commands of these tests."
+    real = backbones.efficientnet_lite0
+    backbones.efficientnet_lite0 = functools.cache(real)
+    yield
+    backbones.efficientnet_lite0 = real
+
 
 def refusal(code, out, err, keyword):
     "One line on standard error besides warnings, an exit code of an error's class, and a word that helps."
-    lines = [line for line in err.split('\r')[-1].splitlines() if line.startswith('tree-privacy:') and 'warning:' not in line]
+    shown = [line for line in err.split('\r')[-1].splitlines() if line.startswith('tree-privacy:')]
+    lines = [line for line in shown if 'warning:' not in line]
     assert code in range(2, 9) and len(lines) == 1 and not out, f'exit code {code}: {out}{err}'
     assert 'Traceback' not in err and 'should not have happened' not in err
     assert keyword.lower() in lines[0].lower(), lines[0]
@@ -33,7 +47,7 @@ def works(run):
 
 @pytest.fixture
 def refused(run, tmp_path):
-    "The command must refuse, say a keyword, and leave everything below the test's folder as it was; gives its exit code."
+    "The command must refuse, say a keyword, and leave the test's folder as it was; gives its exit code."
     def call(keyword, *args):
         before = snapshot(tmp_path)
         code, out, err = run(*args)
