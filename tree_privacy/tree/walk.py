@@ -7,7 +7,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/tree/walk.html.md"""
 # %% auto #0
 __all__ = ['plain_descend', 'grow_array', 'descend', 'Walk', 'best_leaves', 'walk', 'nearest_leaves']
 
-# %% ../../nbs/tree/16_walk.ipynb #ca179fc7
+# %% ../../nbs/tree/16_walk.ipynb #bfa38533
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ import numpy as np
 from ..core import InputError, check_positive
 from ..kernels import kernel
 
-# %% ../../nbs/tree/16_walk.ipynb #ca1ca48f
+# %% ../../nbs/tree/16_walk.ipynb #b89b152b
 def _best_places(
     node: np.ndarray,  # (count,) int, node numbers
     score: np.ndarray,  # (count,) float64, their scores
@@ -41,7 +41,7 @@ def _best_places(
         rest = np.delete(rest, at)
     return np.array(best, np.int64)
 
-# %% ../../nbs/tree/16_walk.ipynb #652eca3e
+# %% ../../nbs/tree/16_walk.ipynb #83324ea6
 def plain_descend(
     children: np.ndarray,  # (inner, width) int32, node numbers, -1 where there is none
     n_leaves: int,  # leaves are the nodes 0 ... n_leaves - 1, the root is the last node
@@ -78,7 +78,7 @@ def plain_descend(
             pool_score = np.append(pool_score, np.delete(inner_score, best))
     return leaf, leaf_score, visits, np.concatenate(followed)
 
-# %% ../../nbs/tree/16_walk.ipynb #01a68bb3
+# %% ../../nbs/tree/16_walk.ipynb #8bb7667f
 def _inner(a, b):
     "The inner product of two points, in their precision."
     s = a[0] * b[0]
@@ -98,7 +98,7 @@ def grow_array(
     out[:len(a)] = a
     return out
 
-# %% ../../nbs/tree/16_walk.ipynb #1ad02fe4
+# %% ../../nbs/tree/16_walk.ipynb #30fbb30a
 def _take_best(node, score, count, wanted, tolerance):
     "Bring the best `wanted` of the first `count` nodes to the front, ties by number; returns how many there are."
     wanted, close = min(wanted, count), count
@@ -122,7 +122,7 @@ def _take_best(node, score, count, wanted, tolerance):
         score[i], score[best] = score[best], score[i]
     return wanted
 
-# %% ../../nbs/tree/16_walk.ipynb #320a58ef
+# %% ../../nbs/tree/16_walk.ipynb #15a75d7c
 def descend(
     children: np.ndarray,  # as for `plain_descend`
     n_leaves: int,  # as for `plain_descend`
@@ -164,7 +164,7 @@ def descend(
         score[old:count] = score[old + taken:count + taken].copy()
     return leaf[:found], leaf_score[:found], visits, followed[:walked if n_leaves < len(table) else 0]
 
-# %% ../../nbs/tree/16_walk.ipynb #bc457244
+# %% ../../nbs/tree/16_walk.ipynb #2ed4cfb6
 @dataclass(frozen=True)
 class Walk:
     "What a walk found: leaves with their scores, and which nodes it took to get there."
@@ -173,7 +173,7 @@ class Walk:
     visits: int  # how many nodes were scored
     followed: np.ndarray  # int64, the nodes whose children were scored, the root first
 
-# %% ../../nbs/tree/16_walk.ipynb #5990563d
+# %% ../../nbs/tree/16_walk.ipynb #32225356
 def _plain_best_leaves(children, n_leaves, table, request, k, nodes, tolerance, fill):
     "Like `best_leaves`, in numpy."
     leaf, score, visits, followed = plain_descend(children, n_leaves, table, request, k, nodes, tolerance, fill)
@@ -201,7 +201,7 @@ def best_leaves(
         leaf, score = leaf[kept], score[kept]
     return leaf, score, visits, followed
 
-# %% ../../nbs/tree/16_walk.ipynb #6c01fc8c
+# %% ../../nbs/tree/16_walk.ipynb #d7db1163
 def walk(
     children: np.ndarray,  # (inner, width) int32, node numbers, -1 where there is none
     n_leaves: int,  # leaves are the nodes 0 ... n_leaves - 1, the root is the last node
@@ -221,7 +221,7 @@ def walk(
     return Walk(*best_leaves(children, n_leaves, table, request, int(min(k, most)), int(min(nodes, most)),
                               float(tolerance), bool(fill)))
 
-# %% ../../nbs/tree/16_walk.ipynb #1c139d86
+# %% ../../nbs/tree/16_walk.ipynb #5a73330c
 def _best_columns(node, score, wanted):
     "The best `wanted` columns of every row, ties by node number; columns that are empty in all rows are dropped."
     by_number = np.argsort(node, axis=1)
@@ -240,7 +240,7 @@ def _plain_nearest_leaves(children, n_leaves, table, points, nodes, found, near)
     leaves, scores = (level, everything[:, -1:]) if n_leaves == len(table) else (level[:, :0], everything[:, :0])
     while level.shape[1] and len(children):
         child = children[np.maximum(level - n_leaves, 0)].astype(np.int64)
-        child = np.where(level[..., None] >= 0, child, -1).reshape(len(points), -1)
+        child = np.where(level[..., None] >= 0, child, -1).reshape(len(points), level.shape[1] * children.shape[1])
         score = np.take_along_axis(everything, np.maximum(child, 0), 1)
         is_leaf, is_inner = (child >= 0) & (child < n_leaves), child >= n_leaves
         leaves = np.hstack([leaves, np.where(is_leaf, child, -1)])
@@ -249,7 +249,7 @@ def _plain_nearest_leaves(children, n_leaves, table, points, nodes, found, near)
     leaves, scores = _best_columns(leaves, scores, found.shape[1])
     found[:, :leaves.shape[1]], near[:, :leaves.shape[1]] = leaves, scores
 
-# %% ../../nbs/tree/16_walk.ipynb #009d48dd
+# %% ../../nbs/tree/16_walk.ipynb #20461bc9
 @kernel(plain=_plain_nearest_leaves, small=2_048,  # numpy also holds points x nodes scores at once: at most 8 million
         work=lambda children, n_leaves, table, points, *rest: max(len(points), len(points) * len(table) // 4_000))
 def _nearest_leaves(children, n_leaves, table, points, nodes, found, near):
@@ -261,7 +261,7 @@ def _nearest_leaves(children, n_leaves, table, points, nodes, found, near):
         count = _take_best(leaf, score, len(leaf), found.shape[1], 0.)
         found[i, :count], near[i, :count] = leaf[:count], score[:count]
 
-# %% ../../nbs/tree/16_walk.ipynb #64aa157d
+# %% ../../nbs/tree/16_walk.ipynb #f70de4b9
 def nearest_leaves(
     children: np.ndarray,  # (inner, width) int32, node numbers, -1 where there is none
     n_leaves: int,  # leaves are the nodes 0 ... n_leaves - 1, the root is the last node
