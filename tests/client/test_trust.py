@@ -64,7 +64,7 @@ def test_rollback_and_fork_are_refused(trust):
 
 def test_the_words_of_a_refusal(trust):
     trust.remember(Fake(2))
-    with pytest.raises(RollbackError, match='version 1 of the index, but version 2 was seen before: somebody put an old one back'):
+    with pytest.raises(RollbackError, match='version 1 of the index, but version 2 was seen before: somebody put'):
         trust.check(Fake(1))
     with pytest.raises(RollbackError, match='another version 2'):
         trust.check(Fake(2, 'bb'))
@@ -183,11 +183,9 @@ def test_no_reply_is_opened_where_no_alarm_can_be_noted(path, monkeypatch, call)
             with trust.opening(A):
                 opened.append(True)
     assert not opened
-    if call != 'fsync':  # there the new file may be in place, though not for certain
-        trust.check_alarm()
-    trust.lift(A)
+    trust.check_alarm()
     open_reply(trust)
-    assert trust.newest(A) == 3 and not [p for p in path.parent.iterdir() if p.name not in (path.name, f'.{path.name}.lock')]
+    assert trust.newest(A) == 3 and {p.name for p in path.parent.iterdir()} == {path.name, f'.{path.name}.lock'}
 
 
 def test_an_alarm_is_kept_where_only_its_words_cannot_be_written(path, monkeypatch):
@@ -283,7 +281,8 @@ def test_a_damaged_file_stays_an_alarm_until_it_is_lifted(path):
 def test_values_that_are_none_are_damage(path):
     "Fields of other types, under a checksum that fits."
     from tree_privacy.client import trust as module
-    for note in (Note(version='3'), Note(version=-1), Note(version=True), Note(alarm=5), Note(hash=None), Note(opening=1)):
+    wrong = [dict(version='3'), dict(version=-1), dict(version=True), dict(alarm=5), dict(hash=None), dict(opening=1)]
+    for note in [Note(**fields) for fields in wrong]:
         path.write_bytes(module._to_bytes(Notes({A: note})))
         with pytest.raises(RevokedError, match='damaged'):
             TrustStore(path).check_alarm(B)
@@ -298,7 +297,8 @@ def test_mode_600(path):
         TrustStore(path).remember(Fake(1))
     finally:
         os.umask(old)
-    assert {p.name: p.stat().st_mode & 0o777 for p in path.parent.iterdir()} == {path.name: 0o600, f'.{path.name}.lock': 0o600}
+    modes = {p.name: p.stat().st_mode & 0o777 for p in path.parent.iterdir()}
+    assert modes == {path.name: 0o600, f'.{path.name}.lock': 0o600}
 
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='forks')
