@@ -22,7 +22,8 @@ from tree_privacy.cli.common import (
 )
 from ..cloud.service import CloudService
 from ..core import progress
-from ..locks.leakage import Leak, leakage, leakage_text
+from ..locks.exposure import Leak
+from ..locks.leakage import leakage, leakage_text
 from ..store.manifest import Manifest, check_signature, read_manifest
 from ..store.reader import IndexReader
 

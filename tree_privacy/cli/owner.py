@@ -100,7 +100,7 @@ def index(
     if lock or given:
         lock_options(lock or 'sealed', given)  # before work is spent
     author = Owner(secret, trust_beside(key))
-    old = replaceable(author, index)
+    old = replaceable(author.key, author.trust, index)
     found = folder(photos_folder)
     fitted = fit_encoder(options, found)
     kept = readable(found, fitted.kept)

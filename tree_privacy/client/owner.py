@@ -133,16 +133,17 @@ def _open_index(owner: Owner, folder: AnyPath) -> OpenedIndex:
 
 # %% ../../nbs/client/57_owner.ipynb #14931ba8
 def replaceable(
-    owner: Owner,  # who wants to make an index
+    key: OwnerKey,  # of the owner who wants to make an index
+    trust: TrustStore,  # what the key has seen
     folder: AnyPath,  # of the index
 ) -> Manifest | None:  # of the index that is there, or None where there is none
     "Find out whether an index can be made in a folder; raises an error where it cannot."
     folder = Path(folder)
     if folder.is_dir() and (folder / MANIFEST).exists():
         manifest = read_manifest(folder)
-        check_signature(manifest, owner.key)
-        owner.trust.check(manifest)
-        owner.trust.check_alarm(manifest.index)
+        check_signature(manifest, key)
+        trust.check(manifest)
+        trust.check_alarm(manifest.index)
         return manifest
     if folder.exists() and (not folder.is_dir() or any(map(_is_foreign, folder.iterdir()))):
         raise InputError(f'{folder} is there and holds no index: give a new folder, so that nothing of yours is '
@@ -176,7 +177,7 @@ def _create(owner: Owner, folder: AnyPath, photos: PhotoSet, codes: np.ndarray, 
     "Write the first version of an index, or a version that has nothing of the one before."
     options = lock_options(lock, options)
     _check_new(photos, codes, kept)
-    old = replaceable(owner, folder)
+    old = replaceable(owner.key, owner.trust, folder)
     with _blaming_changes(photos):
         size, made = thumbnail_size(photos) if kept == 'thumbs' else (None, {})
     first = old.next_id if old else 0
