@@ -7,8 +7,8 @@ Docs: https://tree-privacy.github.io/tree_privacy/locks/base.html.md"""
 # %% auto #0
 __all__ = ['RULE', 'UNREADABLE', 'LOCKS', 'FETCHING_KEYS', 'PIR_SCHEME', 'Hit', 'Wanted', 'Query', 'Encrypted', 'Option',
            'one_of', 'fit_tree', 'LockClient', 'LockServer', 'nearest_first', 'LockEntry', 'lock_module', 'lock_client',
-           'lock_server', 'lock_options', 'check_lock_fields', 'is_count', 'fetching_client', 'fetching_keys',
-           'fetching_server']
+           'lock_server', 'lock_options', 'check_lock_fields', 'is_count', 'fetching_client', 'fetching_server',
+           'fetching_keys']
 
 # %% ../../nbs/locks/45_base.ipynb #47c7b124
 from collections.abc import Callable, Mapping
@@ -50,7 +50,6 @@ class Query:
     arrays: dict[str, np.ndarray]  # for the cloud
     state: dict[str, Any]  # what opens the reply: values that JSON can hold; never sent in the clear
 
-# %% ../../nbs/locks/45_base.ipynb #1fdf32e4
 @dataclass(frozen=True)
 class Encrypted:
     "A collection under a lock, ready to be written as a version of an index."
@@ -92,7 +91,6 @@ def fit_tree(
 # %% ../../nbs/locks/45_base.ipynb #b375cff8
 UNREADABLE = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 
-# %% ../../nbs/locks/45_base.ipynb #b4f7dcbf
 class LockClient:
     "The half of a lock that has secrets, for one key and one version of an index."
     name: ClassVar[str]
@@ -203,7 +201,6 @@ LOCKS = {
     'decoy-walk': LockEntry('tree_privacy.locks.decoy_walk', 'DecoyWalkClient', 'DecoyWalkServer'),
 }
 
-# %% ../../nbs/locks/45_base.ipynb #0f0a6a05
 def lock_module(
     lock: str,  # one of LOCKS
 ) -> Any:  # the imported module
@@ -285,6 +282,13 @@ def fetching_client(
     secret = subkey(key.secret, 'retrieval', bytes.fromhex(index))
     return pir_client(PIR_SCHEME)(secret, rows, size)
 
+def fetching_server(
+    reader: IndexReader,  # of an index with evaluation keys
+    table: np.ndarray,  # (rows, size) uint8, or anything with rows, a shape and slices
+) -> PirServer:  # answers requests for rows
+    "The cloud's half of private retrieval from a table of an index; raises an error where its keys are damaged."
+    return pir_server(PIR_SCHEME)(reader.arrays(FETCHING_KEYS), table)
+
 # %% ../../nbs/locks/45_base.ipynb #c23bc458
 def fetching_keys(
     key: UserKey,  # of the index
@@ -295,11 +299,3 @@ def fetching_keys(
     if previous is not None and FETCHING_KEYS in previous.names() and previous.manifest.index == manifest.index:
         return None
     return fetching_client(key, manifest.index, 1, 1).setup()
-
-# %% ../../nbs/locks/45_base.ipynb #edb40574
-def fetching_server(
-    reader: IndexReader,  # of an index with evaluation keys
-    table: np.ndarray,  # (rows, size) uint8, or anything with rows, a shape and slices
-) -> PirServer:  # answers requests for rows
-    "The cloud's half of private retrieval from a table of an index; raises an error where its keys are damaged."
-    return pir_server(PIR_SCHEME)(reader.arrays(FETCHING_KEYS), table)

@@ -23,7 +23,8 @@ from ..store.manifest import Collection
 from ..store.reader import IndexReader
 from ..tree.estimator import MergeTree
 from ..wire import pack_arrays, unpack_arrays
-from .base import RULE, Encrypted, Hit, LockClient, LockServer, Option, fit_tree, is_count, nearest_first
+from .base import (
+    RULE, Encrypted, Hit, LockClient, LockServer, Option, fit_tree, is_count, nearest_first)
 
 # %% ../../nbs/locks/49_buckets.ipynb #e93258aa
 @dataclass(frozen=True)
@@ -38,7 +39,6 @@ class Buckets:
         "How many buckets there are."
         return int(self.bucket.max()) + 1
 
-# %% ../../nbs/locks/49_buckets.ipynb #99853a4d
 def cut_tree(
     tree: MergeTree,  # fitted to n photographs
     capacity: int,  # photographs that a bucket holds at most
@@ -52,6 +52,16 @@ def cut_tree(
     piece_bucket = _fill_in_order(np.bincount(piece), capacity)
     return Buckets(piece_bucket[piece], tree.feature_[nodes[group_of_piece]], piece_bucket)
 
+def _hand_down(children: np.ndarray, n_leaves: int, group: np.ndarray) -> None:
+    "Give every node below a group the number of that group, level by level, in place"
+    level = np.flatnonzero(group >= 0)
+    while len(level):
+        inner = level[level >= n_leaves]
+        below = children[inner - n_leaves]
+        there = below >= 0
+        group[below[there]] = np.broadcast_to(group[inner][:, None], below.shape)[there]
+        level = below[there]
+
 # %% ../../nbs/locks/49_buckets.ipynb #f898d88d
 def _group_nodes(tree: MergeTree, most: int) -> np.ndarray:
     "The highest nodes with at most `most` photographs (or leaves), from one side of the tree to the other"
@@ -64,17 +74,6 @@ def _group_nodes(tree: MergeTree, most: int) -> np.ndarray:
             waiting += [int(child) for child in tree.children_[node - tree.n_leaves_] if child >= 0]
     return np.array(nodes)
 
-def _hand_down(children: np.ndarray, n_leaves: int, group: np.ndarray) -> None:
-    "Give every node below a group the number of that group, level by level, in place"
-    level = np.flatnonzero(group >= 0)
-    while len(level):
-        inner = level[level >= n_leaves]
-        below = children[inner - n_leaves]
-        there = below >= 0
-        group[below[there]] = np.broadcast_to(group[inner][:, None], below.shape)[there]
-        level = below[there]
-
-# %% ../../nbs/locks/49_buckets.ipynb #99f2f604
 def _fill_in_order(sizes: np.ndarray, capacity: int) -> np.ndarray:
     "The bucket of each group: groups come one after the other, and a bucket ends where the next one does not fit"
     bucket = np.empty(len(sizes), int)
@@ -168,14 +167,13 @@ class TreeTop:
         order = np.argsort(half_lengths - self.means @ signs(code).astype(np.float32), kind='stable')
         return list(dict.fromkeys(self.group_bucket[order].tolist()))[:nodes]
 
-# %% ../../nbs/locks/49_buckets.ipynb #ed0fdefe
+# %% ../../nbs/locks/49_buckets.ipynb #0f55da58
 def _is_capacity(value: Any) -> bool:
     "Whether a capacity can be chosen"
     return value is None or is_count(value)
 
 CAPACITY = Option(None, _is_capacity, 'None, or photographs in a bucket, a whole number from 1')
 
-# %% ../../nbs/locks/49_buckets.ipynb #0f55da58
 class BucketClient(LockClient):
     "What the clients of the private walk and of the decoy walk have in common."
     options = dict(rule=RULE, capacity=CAPACITY)
@@ -210,7 +208,6 @@ class BucketClient(LockClient):
     def _cut(self, tree: MergeTree, capacity: int | None, bits: int) -> Buckets:
         raise NotImplementedError
 
-# %% ../../nbs/locks/49_buckets.ipynb #1f039663
 class BucketServer(LockServer):
     "What the servers of both walks have in common: a table of sealed buckets."
     fields = dict(buckets=is_count, size=is_count)

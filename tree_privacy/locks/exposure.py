@@ -43,7 +43,6 @@ class Amount(StrEnum):
     OWN = 'own'
     ALL = 'all'
 
-# %% ../../nbs/locks/44_exposure.ipynb #a94f5995
 @dataclass(frozen=True)
 class Exposure:
     "How much of a fact somebody has learnt, moment after moment."
@@ -69,7 +68,6 @@ class Exposure:
         "The words in the order of moments."
         return self.setup, self.query, self.many, self.fetch
 
-# %% ../../nbs/locks/44_exposure.ipynb #785adc73
 def _name_patterns() -> None:
     "Give the patterns of most rows their names"
     no, part = Amount.NO, Amount.PART
@@ -83,7 +81,6 @@ def _name_patterns() -> None:
 
 _name_patterns()
 
-# %% ../../nbs/locks/44_exposure.ipynb #1f0fd192
 @dataclass(frozen=True)
 class Leak:
     "One row of the table of leaks."

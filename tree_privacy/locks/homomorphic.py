@@ -7,7 +7,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/locks/homomorphic.html.md"""
 # %% auto #0
 __all__ = ['N', 'T', 'PRIME_BITS', 'POLYNOMIAL_BYTES', 'scoring_ring', 'modulus', 'scoring_key', 'code_columns', 'encrypt_codes',
            'encode_codes', 'second_polynomials', 'encrypt_query', 'encrypted_scores', 'decrypt_scores', 'ScoreCheck',
-           'expected_sums', 'open_scores', 'ids_digest', 'HomomorphicClient', 'HomomorphicServer', 'leaks']
+           'expected_sums', 'open_scores', 'HomomorphicClient', 'ids_digest', 'HomomorphicServer', 'leaks']
 
 # %% ../../nbs/locks/48_homomorphic.ipynb #621953fd
 import hashlib
@@ -45,7 +45,6 @@ def modulus() -> int:  # a prime just below 2**53
     "The ciphertext modulus of the homomorphic lock."
     return scoring_ring().primes[0]
 
-# %% ../../nbs/locks/48_homomorphic.ipynb #84950177
 def scoring_key(
     secret: bytes,  # 32 bytes
 ) -> RingKey:  # always the same one
@@ -77,7 +76,6 @@ def encrypt_codes(
         table[i] = [key.encrypt(column)[:, 0] for column in columns[i]]
     return table
 
-# %% ../../nbs/locks/48_homomorphic.ipynb #3cc8de1d
 def encode_codes(
     codes: np.ndarray,  # (n, d // 8) uint8, packed codes
 ) -> np.ndarray:  # (chunks, d, 1, N) uint64
@@ -93,7 +91,6 @@ def second_polynomials(
     "The random second polynomials of a query, expanded from its seed."
     return random_polynomials(seed, count, N, modulus())
 
-# %% ../../nbs/locks/48_homomorphic.ipynb #5e8e3acd
 def encrypt_query(
     key: RingKey,  # of the user
     code: np.ndarray,  # (d // 8,) uint8, a packed code
@@ -124,7 +121,6 @@ def encrypted_scores(
     scores = np.stack([sum_of_products(columns, constants, modulus()) for columns in table])
     return pack_numbers(scores, PRIME_BITS)
 
-# %% ../../nbs/locks/48_homomorphic.ipynb #b25562d9
 def decrypt_scores(
     key: RingKey,  # of the user
     reply: np.ndarray,  # (chunks, 3 or 2, POLYNOMIAL_BYTES) uint8, from the cloud
@@ -157,7 +153,6 @@ class ScoreCheck:
         rest = (self.weights @ scores[:self.n] - expected) % T
         return bool((scores[self.n:] == 0).all() and (rest == 0).all())
 
-# %% ../../nbs/locks/48_homomorphic.ipynb #46a0b4df
 def expected_sums(
     sums: np.ndarray,  # (16, d) uint16, from `ScoreCheck.sums`
     code: np.ndarray,  # (d // 8,) uint8, the query
@@ -185,13 +180,6 @@ def open_scores(
         raise ForgedReply('this reply is forged: these are not the scores of this query on this collection. '
                           'Ask this cloud no more, and have the index locked again under a new key', True)
     return (bits - scores[:check.n]) * pow(2, -1, T) % T
-
-# %% ../../nbs/locks/48_homomorphic.ipynb #8c05e402
-def ids_digest(
-    ranges: list[list[int]],  # [[first, count], ...], from a manifest
-) -> str:  # 64 hexadecimal digits
-    "SHA-256 of the ids of an index, by which a reply's list of them is recognised."
-    return hashlib.sha256(json.dumps(ranges).encode()).hexdigest()
 
 # %% ../../nbs/locks/48_homomorphic.ipynb #0cd76847
 class HomomorphicClient(LockClient):
@@ -239,6 +227,12 @@ class HomomorphicClient(LockClient):
         check, expected = self.score_check(len(ids)), np.array(state['expected'])
         distances = open_scores(self.ring_key, reply.arrays['scores'], bits, check, expected, state['factor'])
         return nearest_first(ids, distances, None, state['k'])
+
+def ids_digest(
+    ranges: list[list[int]],  # [[first, count], ...], from a manifest
+) -> str:  # 64 hexadecimal digits
+    "SHA-256 of the ids of an index, by which a reply's list of them is recognised."
+    return hashlib.sha256(json.dumps(ranges).encode()).hexdigest()
 
 # %% ../../nbs/locks/48_homomorphic.ipynb #0c20ae4f
 class HomomorphicServer(LockServer):

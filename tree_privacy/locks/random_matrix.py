@@ -116,7 +116,7 @@ class RandomMatrixClient(LockClient):
                               'the request was altered on its way')
         return nearest_first(ids, true, [name for _, name in opened], state['k'])
 
-# %% ../../nbs/locks/47_random_matrix.ipynb #9135ac8b
+# %% ../../nbs/locks/47_random_matrix.ipynb #d2c0353e
 def _is_measure(value: Any) -> bool:
     "Whether a field is a number that a bound can be made of"
     return type(value) is float and is_number(value, 0, 1e300)
@@ -128,7 +128,6 @@ def _checked_trapdoor(trapdoor: np.ndarray | None, size: int) -> np.ndarray:
         raise FormatError(f'this request holds no trapdoor for this index: wanted {size} numbers of reasonable size')
     return trapdoor
 
-# %% ../../nbs/locks/47_random_matrix.ipynb #d2c0353e
 class RandomMatrixServer(LockServer):
     "The random-matrix lock without the key: walks a tree of ciphertexts."
     fields = dict(leaves=is_count, nodes=is_count, epsilon=_is_measure, longest=_is_measure)

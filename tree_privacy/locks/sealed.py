@@ -124,7 +124,6 @@ class SealedClient(LockClient):
             raise FormatError('the boxes hold other photographs than the manifest says: fetch the index again')
         return nearest_first(self._table.ids, hamming(code[None], self._table.codes)[0], self._table.names, k)
 
-# %% ../../nbs/locks/46_sealed.ipynb #bb8050a6
 def _joined(parts: list[Collection]) -> Collection:
     "Several collections as one"
     names = [name for part in parts for name in part.names]
