@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 try:
     import fcntl
@@ -36,8 +36,7 @@ from tree_privacy.core import (
     write_atomic,
 )
 
-if TYPE_CHECKING:
-    from tree_privacy.store.manifest import Manifest
+from ..store.manifest import Manifest
 
 # %% auto #0
 __all__ = ['FORMAT', 'LIMIT', 'DIED', 'Note', 'Notes', 'TrustStore']

@@ -23,6 +23,8 @@ from .reading import open_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
+else:
+    Picture = Any  # so that importing this loads no Pillow
 
 # %% auto #0
 __all__ = ['SUFFIXES', 'FASHION', 'PhotoSet', 'names_only', 'select', 'picture_set', 'from_arrays', 'digits', 'show', 'folder',

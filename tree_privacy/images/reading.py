@@ -21,6 +21,8 @@ from ..core import InputError
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
+else:
+    Picture = Any  # so that importing this loads no Pillow
 
 # %% auto #0
 __all__ = ['MAX_PIXELS', 'reduced_size', 'open_picture', 'labels_from_csv', 'membership']

@@ -7,11 +7,11 @@ Docs: https://tree-privacy.github.io/tree_privacy/store/photos.html.md"""
 # %% auto #0
 __all__ = ['thumbnail', 'photo_bytes', 'thumbnail_size', 'seal_photos', 'to_pack', 'row_size', 'split_row', 'RowTable']
 
-# %% ../../nbs/store/34_photos.ipynb #f61385aa
+# %% ../../nbs/store/34_photos.ipynb #a9796d7b
 import io
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +25,8 @@ from .reader import IndexReader, Pack
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
+else:
+    Picture = Any  # so that importing this loads no Pillow
 
 # %% ../../nbs/store/34_photos.ipynb #e99cd455
 def thumbnail(
@@ -45,7 +47,7 @@ def thumbnail(
                 return file.getvalue()
         size //= 2
 
-# %% ../../nbs/store/34_photos.ipynb #9eccb2dd
+# %% ../../nbs/store/34_photos.ipynb #5637deba
 def photo_bytes(
     photos: PhotoSet,  # n photographs
     i: int,  # number of a photograph, 0 ... n - 1
@@ -64,7 +66,7 @@ def thumbnail_size(
     made = {int(i): photo_bytes(photos, int(i), 'thumbs') for i in random_permutation(len(photos))[:200]}
     return min(32768, power_of_two(max(len(data) for data in made.values()), 2048)), made
 
-# %% ../../nbs/store/34_photos.ipynb #174d96b2
+# %% ../../nbs/store/34_photos.ipynb #05382a49
 def seal_photos(
     sealer: Sealer,  # of the index
     version: int,  # of the index
@@ -86,7 +88,7 @@ def seal_photos(
                 yield to_pack(ids[order[done:done + len(boxes)]], boxes, version)
                 done, boxes = done + len(boxes), []
 
-# %% ../../nbs/store/34_photos.ipynb #994b88d5
+# %% ../../nbs/store/34_photos.ipynb #b61a7d79
 def to_pack(
     ids: np.ndarray,  # (n,) int, rising
     boxes: list[bytes],  # n sealed photographs
@@ -96,7 +98,7 @@ def to_pack(
     start = np.cumsum([0] + [len(box) for box in boxes]).astype(np.int64)
     return Pack(np.frombuffer(b''.join(boxes), np.uint8), np.asarray(ids, np.int64), start, version)
 
-# %% ../../nbs/store/34_photos.ipynb #33962384
+# %% ../../nbs/store/34_photos.ipynb #9881d805
 def row_size(
     manifest: Manifest,  # of an index
     photos: bool,  # whether rows have thumbnails
@@ -120,7 +122,7 @@ def split_row(
         return record, 0, rest
     return record, int.from_bytes(rest[:8].tobytes(), 'little'), rest[8:]
 
-# %% ../../nbs/store/34_photos.ipynb #1d503cfa
+# %% ../../nbs/store/34_photos.ipynb #6cbcc263
 class RowTable:
     "The rows of an index for private fetching, made when they are asked for."
     dtype = np.dtype(np.uint8)
@@ -146,7 +148,7 @@ class RowTable:
             _put_photos(rows[:, size:], self.reader.ids[first:last], pack)
         return rows
 
-# %% ../../nbs/store/34_photos.ipynb #d8a01312
+# %% ../../nbs/store/34_photos.ipynb #ab57e689
 def _put_photos(rows, ids, pack):
     "Write version and box of the photographs in a pack into (n, 8 + bytes of a box) uint8, those that are there"
     there = np.flatnonzero(np.isin(ids, pack.ids))
