@@ -7,7 +7,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/bits.html.md"""
 # %% auto #0
 __all__ = ['pack', 'signs', 'check_codes', 'hamming', 'exhaustive', 'to_ranges', 'from_ranges', 'power_of_two']
 
-# %% ../nbs/01_bits.ipynb #31dc62dd
+# %% ../nbs/01_bits.ipynb #661eabf9
 from collections.abc import Iterable
 
 import numpy as np
@@ -27,7 +27,7 @@ def signs(
     "Unpack codes to points with coordinates +1 and -1."
     return np.unpackbits(codes, axis=-1).astype(np.float32) * 2 - 1
 
-# %% ../nbs/01_bits.ipynb #ad549757
+# %% ../nbs/01_bits.ipynb #38e718c9
 def check_codes(
     codes: object,  # what should be packed codes
     what: str = 'codes',  # name of the argument, for the message
@@ -70,7 +70,7 @@ def exhaustive(
     ids = np.argsort(distance, kind='stable')[:k]
     return ids, distance[ids]
 
-# %% ../nbs/01_bits.ipynb #ed9c81ff
+# %% ../nbs/01_bits.ipynb #f94c38a0
 def to_ranges(
     ids: np.ndarray,  # (n,) int, rising
 ) -> list[list[int]]:  # [[first, count], ...]
@@ -84,7 +84,7 @@ def from_ranges(
     "Read ids from ranges; the opposite of `to_ranges`."
     return np.concatenate([np.zeros(0, np.int64)] + [np.arange(first, first + count) for first, count in ranges])
 
-# %% ../nbs/01_bits.ipynb #1a7d1cc3
+# %% ../nbs/01_bits.ipynb #c46d3539
 def power_of_two(
     n: int,  # a size
     least: int,  # smallest result, itself a power of two

@@ -11,7 +11,7 @@ __all__ = ['AnyPath', 'TreePrivacyError', 'InputError', 'NotFittedError', 'NotFo
            'check_names', 'sync_folder', 'blame', 'write_new', 'write_atomic', 'read_bounded', 'open_regular',
            'load_ipython_extension']
 
-# %% ../nbs/00_core.ipynb #8eee23e9
+# %% ../nbs/00_core.ipynb #89106b7c
 import contextlib
 import errno
 import os
@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-# %% ../nbs/00_core.ipynb #e43aca06
+# %% ../nbs/00_core.ipynb #4d49a53f
 class TreePrivacyError(Exception):
     "Base class of all errors that the package raises on purpose."
     exit_code = 1
@@ -55,7 +55,7 @@ class MissingDependency(TreePrivacyError, ImportError):
     "An optional package is needed and not installed."
     exit_code = 8
 
-# %% ../nbs/00_core.ipynb #40fb89d5
+# %% ../nbs/00_core.ipynb #952b7f5c
 class SecurityError(TreePrivacyError):
     "Somebody altered, forged or put back data."
     exit_code = 5
@@ -84,7 +84,7 @@ class ForgedReply(SecurityError):
         super().__init__(message)
         self.key_is_exposed = key_is_exposed
 
-# %% ../nbs/00_core.ipynb #e2a66b32
+# %% ../nbs/00_core.ipynb #c6350e35
 def progress(
     items: Iterable | None,  # what to go through, or None for a bar that you move with `update(n)`
     desc: str,  # what is being done, shown before the bar
@@ -100,7 +100,7 @@ def progress(
 
 _LOCK = threading.RLock()
 
-# %% ../nbs/00_core.ipynb #8c410e7e
+# %% ../nbs/00_core.ipynb #2ede9fe7
 def is_number(
     v: object,  # anything
     low: float,  # smallest value allowed
@@ -125,7 +125,7 @@ def check_positive(
         if not is_whole(v, 1, 10 ** 30):
             raise InputError(f'{name} is {v!r}: wanted 1 or more, a whole number')
 
-# %% ../nbs/00_core.ipynb #354b6952
+# %% ../nbs/00_core.ipynb #cb56b4cc
 def as_array(
     values: Any,  # what numpy can make an array of, or anything else
 ) -> np.ndarray:  # the array, or one `None` of type object where the values are ragged
@@ -135,7 +135,7 @@ def as_array(
     except ValueError:
         return np.array([None], object)
 
-# %% ../nbs/00_core.ipynb #49b65880
+# %% ../nbs/00_core.ipynb #7a4c3cde
 def check_names(
     names: Iterable[str],  # names of photographs
 ) -> None:
@@ -144,7 +144,7 @@ def check_names(
         if not isinstance(name, str) or not name or '\0' in name:
             raise InputError(f'{name!r} is no name of a photograph: wanted text without zero bytes')
 
-# %% ../nbs/00_core.ipynb #4529f1a3
+# %% ../nbs/00_core.ipynb #552a4a0d
 AnyPath = str | os.PathLike
 
 def sync_folder(
@@ -159,7 +159,7 @@ def sync_folder(
     finally:
         os.close(handle)
 
-# %% ../nbs/00_core.ipynb #1f5820fd
+# %% ../nbs/00_core.ipynb #6639e37b
 @contextlib.contextmanager
 def blame(
     path: AnyPath,  # the file that is worked on
@@ -184,7 +184,7 @@ def write_new(
             file.flush()
             os.fsync(file.fileno())
 
-# %% ../nbs/00_core.ipynb #18528e25
+# %% ../nbs/00_core.ipynb #926c056f
 def write_atomic(
     path: AnyPath,  # a file that exists or not, in a folder that does
     data: bytes,  # all that it shall hold
@@ -203,7 +203,7 @@ def write_atomic(
     finally:
         part.unlink(missing_ok=True)
 
-# %% ../nbs/00_core.ipynb #0ff09192
+# %% ../nbs/00_core.ipynb #40df9546
 def read_bounded(
     path: AnyPath,  # a file that somebody else may have made
     limit: int,  # bytes that it may have at most
@@ -218,7 +218,7 @@ def read_bounded(
         raise FormatError(f'{path} has more than {limit:,} bytes: fetch it again')
     return bytes(data)
 
-# %% ../nbs/00_core.ipynb #bbe33ab6
+# %% ../nbs/00_core.ipynb #143ea17e
 def open_regular(
     path: AnyPath,  # a file that somebody else may have made
 ) -> int:  # a file descriptor, open for reading; the caller closes it
@@ -239,7 +239,7 @@ def open_regular(
         raise FormatError(f'{path} is no regular file: fetch it again')
     return handle
 
-# %% ../nbs/00_core.ipynb #958afc69
+# %% ../nbs/00_core.ipynb #50b48f2d
 def load_ipython_extension(
     shell: Any,  # IPython's InteractiveShell
 ) -> None:

@@ -7,7 +7,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/kernels.html.md"""
 # %% auto #0
 __all__ = ['Kernel', 'kernel', 'array_sizes', 'numba_installed', 'compile_loop']
 
-# %% ../nbs/03_kernels.ipynb #c89dc3d6
+# %% ../nbs/03_kernels.ipynb #c30dcd90
 import functools
 import types
 from collections.abc import Callable
@@ -17,7 +17,7 @@ import numpy as np
 
 from .core import MissingDependency
 
-# %% ../nbs/03_kernels.ipynb #39c6c416
+# %% ../nbs/03_kernels.ipynb #b55ef3e1
 class Kernel:
     "An inner loop that runs compiled where that pays, and plain otherwise."
     def __init__(self,
@@ -44,7 +44,7 @@ class Kernel:
         "The loop as numba compiles it; raises `MissingDependency` without numba."
         return compile_loop(self.loop, self.fastmath)
 
-# %% ../nbs/03_kernels.ipynb #795137b9
+# %% ../nbs/03_kernels.ipynb #8036305b
 def kernel(
     plain: Callable | None = None,  # gives the same result without numba; None takes the loop as it is
     small: int = 10_000,  # work below which `plain` runs
@@ -69,7 +69,7 @@ def numba_installed() -> bool:  # found out once
         return False
     return True
 
-# %% ../nbs/03_kernels.ipynb #ede64777
+# %% ../nbs/03_kernels.ipynb #9e995611
 def compile_loop(
     loop: Callable,  # the function to compile
     fastmath: bool = True,  # whether sums of floats may be taken in any order

@@ -8,7 +8,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/wire.html.md"""
 __all__ = ['pack_arrays', 'ArrayPlace', 'parse_json', 'read_array_header', 'unpack_arrays', 'map_file', 'view_arrays',
            'map_arrays', 'Message', 'write_message', 'peek_message', 'read_message']
 
-# %% ../nbs/02_wire.ipynb #a2da6c2b
+# %% ../nbs/02_wire.ipynb #59c0c08d
 import hashlib
 import json
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from safetensors.numpy import save
 
 from .core import AnyPath, FormatError, open_regular
 
-# %% ../nbs/02_wire.ipynb #ac8e7b87
+# %% ../nbs/02_wire.ipynb #d331eb0f
 def pack_arrays(
     arrays: Mapping[str, np.ndarray],  # arrays by name
     metadata: dict[str, str] | None = None,  # texts by name, stored in the header
@@ -29,7 +29,7 @@ def pack_arrays(
     "Write named arrays as bytes."
     return save({name: np.asarray(array, order='C') for name, array in arrays.items()}, metadata)
 
-# %% ../nbs/02_wire.ipynb #050419f3
+# %% ../nbs/02_wire.ipynb #14176f65
 _DTYPES = {'BOOL': '?', 'U8': '<u1', 'I8': '<i1', 'U16': '<u2', 'I16': '<i2', 'U32': '<u4', 'I32': '<i4',
            'U64': '<u8', 'I64': '<i8', 'F16': '<f2', 'F32': '<f4', 'F64': '<f8'}
 _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
@@ -51,7 +51,7 @@ def parse_json(
 def _refuse_constant(word):
     raise ValueError(f'{word} in JSON')
 
-# %% ../nbs/02_wire.ipynb #5a933d7e
+# %% ../nbs/02_wire.ipynb #e28262b9
 def _check_shape(name, dtype, shape, size):
     "Raise `ValueError` unless an array of this shape has this number of bytes"
     if len(shape) > 8 or any(type(n) is not int or not 0 <= n < 2 ** 48 for n in shape):
@@ -77,7 +77,7 @@ def _places(header, start, end):
         raise ValueError('there are bytes that belong to no array')
     return places
 
-# %% ../nbs/02_wire.ipynb #d92f6d4a
+# %% ../nbs/02_wire.ipynb #566c0a86
 def read_array_header(
     data: bytes | np.ndarray,  # a file of arrays, as bytes or as (bytes,) uint8
 ) -> tuple[dict[str, str], dict[str, ArrayPlace]]:  # metadata, and the places of the arrays by name
@@ -99,7 +99,7 @@ def unpack_arrays(
     except _DAMAGE as error:
         raise FormatError(f'these {len(data)} bytes are damaged ({error}): transfer them again') from None
 
-# %% ../nbs/02_wire.ipynb #cc7f5711
+# %% ../nbs/02_wire.ipynb #8e41dd7c
 def map_file(
     path: AnyPath,  # a regular file
 ) -> np.ndarray:  # (bytes,) uint8, read-only
@@ -110,7 +110,7 @@ def map_file(
         except ValueError:
             raise FormatError(f'{path} is empty: fetch the index again') from None
 
-# %% ../nbs/02_wire.ipynb #6ac73f22
+# %% ../nbs/02_wire.ipynb #69dc5630
 def view_arrays(
     mapped: np.ndarray,  # (bytes,) uint8, a file of arrays
     what: object,  # path of the file, for messages
@@ -128,7 +128,7 @@ def map_arrays(
     "Map the arrays of a file without reading them; raises `FormatError` where it is damaged."
     return view_arrays(map_file(path), path)
 
-# %% ../nbs/02_wire.ipynb #0336c5ab
+# %% ../nbs/02_wire.ipynb #e10cadb1
 _MAGIC = b'TREE\x01'
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def write_message(
     body = pack_arrays(arrays, {'header': json.dumps(dict(header, kind=kind))})
     return _MAGIC + hashlib.sha256(body).digest()[:16] + body
 
-# %% ../nbs/02_wire.ipynb #50614fbc
+# %% ../nbs/02_wire.ipynb #8b5cdf64
 def _body(data, wanted, limit):
     "The body of a message, its length and its checksum compared"
     if limit is not None and len(data) > limit:
@@ -161,7 +161,7 @@ def _body(data, wanted, limit):
         raise FormatError('this message is truncated or altered: transfer it again')
     return body
 
-# %% ../nbs/02_wire.ipynb #2d96c31b
+# %% ../nbs/02_wire.ipynb #c0025187
 def peek_message(
     data: bytes,  # from `write_message`
     *kinds: str,  # kinds that make sense here; none given allows any
@@ -182,7 +182,7 @@ def peek_message(
                           '(a user writes search and fetch, a cloud writes found and photos)')
     return kind, header, places
 
-# %% ../nbs/02_wire.ipynb #8d51f251
+# %% ../nbs/02_wire.ipynb #06bc1624
 def read_message(
     data: bytes,  # from `write_message`
     *kinds: str,  # kinds that make sense here; none given allows any

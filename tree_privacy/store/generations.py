@@ -7,7 +7,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/store/generations.html.md"""
 # %% auto #0
 __all__ = ['sweep', 'write_lock', 'new_generation', 'publish']
 
-# %% ../../nbs/store/32_generations.ipynb #43e4a98a
+# %% ../../nbs/store/32_generations.ipynb #8ae27b2d
 import contextlib
 import json
 import os
@@ -19,7 +19,7 @@ from pathlib import Path
 from ..core import AnyPath, InputError, NotFoundError, sync_folder, write_new
 from .manifest import GENERATION, MANIFEST, Manifest, read_manifest
 
-# %% ../../nbs/store/32_generations.ipynb #6a0128ec
+# %% ../../nbs/store/32_generations.ipynb #9793a838
 def sweep(
     folder: AnyPath,  # of an index, or an empty one
 ) -> str | None:  # name of the generation that stays, or None where there is no index
@@ -38,7 +38,7 @@ def sweep(
 def _new_manifest(folder):
     return folder / f'{MANIFEST}.new'
 
-# %% ../../nbs/store/32_generations.ipynb #a1213a7b
+# %% ../../nbs/store/32_generations.ipynb #3cab9325
 @contextlib.contextmanager
 def write_lock(
     folder: AnyPath,  # of an index, or an empty one
@@ -57,7 +57,7 @@ def write_lock(
                     if fresh:
                         folder.rmdir()
 
-# %% ../../nbs/store/32_generations.ipynb #a950e2c1
+# %% ../../nbs/store/32_generations.ipynb #d1529ba2
 @contextlib.contextmanager
 def _lock_file(path):
     "The descriptor of a lock file; a pipe or a link there is refused"
@@ -80,7 +80,7 @@ def _take_lock(handle, folder):
     except OSError:
         raise InputError(f'somebody else is changing {folder}: try again when that is done') from None
 
-# %% ../../nbs/store/32_generations.ipynb #0ef70bd8
+# %% ../../nbs/store/32_generations.ipynb #24a8a62d
 @contextlib.contextmanager
 def new_generation(
     folder: AnyPath,  # of the index; made where it is missing
@@ -101,7 +101,7 @@ def new_generation(
         finally:
             sweep(folder)
 
-# %% ../../nbs/store/32_generations.ipynb #012905c5
+# %% ../../nbs/store/32_generations.ipynb #7076c558
 def publish(
     folder: AnyPath,  # of the index
     manifest: Manifest,  # signed; names a generation whose files are all there

@@ -7,7 +7,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/store/reader.html.md"""
 # %% auto #0
 __all__ = ['Pack', 'pack_of', 'file_path', 'map_generation', 'IndexReader', 'check_files']
 
-# %% ../../nbs/store/33_reader.ipynb #19dfac90
+# %% ../../nbs/store/33_reader.ipynb #465df82c
 import functools
 import hashlib
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from ..core import AnyPath, FormatError, NotFoundError
 from ..wire import map_file, view_arrays
 from .manifest import Manifest, read_manifest
 
-# %% ../../nbs/store/33_reader.ipynb #c5bde4b8
+# %% ../../nbs/store/33_reader.ipynb #eceb334e
 @dataclass(frozen=True)
 class Pack:
     "Sealed photographs of one file."
@@ -42,7 +42,7 @@ class Pack:
             return None
         return self.boxes[self.start[at]:self.start[at + 1]]
 
-# %% ../../nbs/store/33_reader.ipynb #77e77b0a
+# %% ../../nbs/store/33_reader.ipynb #8709a4c7
 def pack_of(
     arrays: Mapping[str, np.ndarray],  # of a file
 ) -> Pack:  # its arrays fit one another
@@ -56,7 +56,7 @@ def pack_of(
         raise ValueError('the boxes of a pack do not lie one behind the other')
     return Pack(boxes, ids, start, int(version[0]))
 
-# %% ../../nbs/store/33_reader.ipynb #224c7c26
+# %% ../../nbs/store/33_reader.ipynb #3b05cc27
 def file_path(
     folder: AnyPath,  # of an index
     manifest: Manifest,  # of the index
@@ -77,7 +77,7 @@ def map_generation(
             if read_manifest(folder).generation == manifest.generation:
                 raise
 
-# %% ../../nbs/store/33_reader.ipynb #ccd88d29
+# %% ../../nbs/store/33_reader.ipynb #122104e4
 def _mapped(folder, manifest, name):
     "The bytes of one file, mapped"
     path = file_path(folder, manifest, name)
@@ -89,7 +89,7 @@ def _mapped(folder, manifest, name):
         raise FormatError(f'{path} is truncated or altered: fetch the index again')
     return mapped
 
-# %% ../../nbs/store/33_reader.ipynb #c321cb28
+# %% ../../nbs/store/33_reader.ipynb #aeab6059
 class IndexReader:
     "The folder of an index, opened without a key; all files are of one generation."
     def __init__(self,
@@ -151,7 +151,7 @@ class IndexReader:
             raise NotFoundError(f'{self.folder} has no file {name}: it has {", ".join(self.names())}')
         return self._files[name]
 
-# %% ../../nbs/store/33_reader.ipynb #26f45da3
+# %% ../../nbs/store/33_reader.ipynb #46bf31e5
 def check_files(
     reader: IndexReader,  # of any index
 ) -> None:

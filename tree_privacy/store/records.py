@@ -7,7 +7,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/store/records.html.md"""
 # %% auto #0
 __all__ = ['name_bytes', 'name_text', 'seal_records', 'open_record']
 
-# %% ../../nbs/store/31_records.ipynb #feda5061
+# %% ../../nbs/store/31_records.ipynb #927620df
 import numpy as np
 
 from ..bits import power_of_two
@@ -15,7 +15,7 @@ from ..core import check_names
 from ..crypto.sealing import Sealer
 from .manifest import Collection
 
-# %% ../../nbs/store/31_records.ipynb #2666b380
+# %% ../../nbs/store/31_records.ipynb #6a4bdf50
 def name_bytes(
     name: str,  # of a photograph
 ) -> bytes:  # UTF-8; bytes of a file name that are no text come back as they were
@@ -28,7 +28,7 @@ def name_text(
     "Read a name from bytes."
     return data.decode('utf-8', 'surrogateescape')
 
-# %% ../../nbs/store/31_records.ipynb #41c63d98
+# %% ../../nbs/store/31_records.ipynb #17cef704
 def seal_records(
     sealer: Sealer,  # of the index
     version: int,  # of the index
@@ -43,7 +43,7 @@ def seal_records(
     boxes = [sealer.seal('record', int(collection.ids[i]), version, contents[i], size) for i in order]
     return np.frombuffer(b''.join(boxes), np.uint8).reshape(len(boxes), -1)
 
-# %% ../../nbs/store/31_records.ipynb #b629f57b
+# %% ../../nbs/store/31_records.ipynb #6a9148e7
 def open_record(
     sealer: Sealer,  # of the index
     version: int,  # of the index

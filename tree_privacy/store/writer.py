@@ -7,7 +7,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/store/writer.html.md"""
 # %% auto #0
 __all__ = ['link_file', 'GenerationWriter', 'keep_packs', 'IndexWriter']
 
-# %% ../../nbs/store/35_writer.ipynb #93eac124
+# %% ../../nbs/store/35_writer.ipynb #3fc1616f
 import contextlib
 import hashlib
 import os
@@ -29,7 +29,7 @@ from .photos import to_pack, seal_photos
 from .reader import IndexReader, file_path
 from .records import seal_records
 
-# %% ../../nbs/store/35_writer.ipynb #48ab118a
+# %% ../../nbs/store/35_writer.ipynb #834df551
 def link_file(
     old: AnyPath,  # a file
     new: AnyPath,  # a path where nothing is yet
@@ -40,7 +40,7 @@ def link_file(
     except OSError:
         shutil.copyfile(old, new)
 
-# %% ../../nbs/store/35_writer.ipynb #4a407146
+# %% ../../nbs/store/35_writer.ipynb #4341198e
 class GenerationWriter:
     "The files of a new generation, a context manager; without `publish` nothing has changed."
     def __init__(self,
@@ -79,7 +79,7 @@ class GenerationWriter:
         link_file(old, self.part / f'{name}.safetensors')
         self.files[name] = self.previous.manifest.files[name]
 
-# %% ../../nbs/store/35_writer.ipynb #1561561f
+# %% ../../nbs/store/35_writer.ipynb #39b218a5
 def keep_packs(
     writer: GenerationWriter,  # of the new version
     without: Iterable[int],  # ids of photographs that are gone
@@ -99,7 +99,7 @@ def keep_packs(
             boxes = [pack.boxes[pack.start[i]:pack.start[i + 1]].tobytes() for i in stays]
             writer.put(name, to_pack(pack.ids[stays], boxes, pack.version).arrays())
 
-# %% ../../nbs/store/35_writer.ipynb #01f483ba
+# %% ../../nbs/store/35_writer.ipynb #e8adb843
 class IndexWriter(GenerationWriter):
     "One new version of an index, a context manager: `commit` makes it the index, else nothing has changed."
     def __init__(self,
