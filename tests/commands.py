@@ -54,3 +54,12 @@ def printed(*args, **more):
     lines = tree_privacy(*args, '--json', **more).stdout.splitlines()
     assert len(lines) == 1, 'something else than one JSON object is on standard output'
     return json.loads(lines[0])
+
+
+def refusal(code, out, err, keyword):
+    "One line on standard error besides warnings, an exit code of an error's class, and a word that helps."
+    shown = [line for line in err.split('\r')[-1].splitlines() if line.startswith('tree-privacy:')]
+    lines = [line for line in shown if 'warning:' not in line]
+    assert code in range(2, 9) and len(lines) == 1 and not out, f'exit code {code}: {out}{err}'
+    assert 'Traceback' not in err and 'should not have happened' not in err
+    assert keyword.lower() in lines[0].lower(), lines[0]

@@ -2,6 +2,7 @@
 import functools
 
 import pytest
+from commands import refusal
 from commands import run as run_command
 from pictures import snapshot
 
@@ -15,15 +16,6 @@ def one_network():
     backbones.efficientnet_lite0 = functools.cache(real)
     yield
     backbones.efficientnet_lite0 = real
-
-
-def refusal(code, out, err, keyword):
-    "One line on standard error besides warnings, an exit code of an error's class, and a word that helps."
-    shown = [line for line in err.split('\r')[-1].splitlines() if line.startswith('tree-privacy:')]
-    lines = [line for line in shown if 'warning:' not in line]
-    assert code in range(2, 9) and len(lines) == 1 and not out, f'exit code {code}: {out}{err}'
-    assert 'Traceback' not in err and 'should not have happened' not in err
-    assert keyword.lower() in lines[0].lower(), lines[0]
 
 
 @pytest.fixture

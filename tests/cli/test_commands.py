@@ -349,7 +349,7 @@ def test_evaluate_and_its_cache(world, tmp_path):
 
 
 def test_evaluate_tunes_on_other_categories(world, tmp_path):
-    "With --tune the thresholds come from some categories and the figures from the others; the table then has the claims."
+    "With --tune thresholds come from some categories and figures from the others; the table then has claims."
     album(tmp_path / 'train', 60, 'abcdef')
     album(tmp_path / 'test', 18, 'abcdef')
     asked = [

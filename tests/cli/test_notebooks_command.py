@@ -8,14 +8,15 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-
 from browser import free_port
-from pictures import snapshot
 from commands import COMMAND, run_installed, tree_privacy
 from dying import KILLED, die_at
 from fakes import child, ended
+from pictures import snapshot
+
 from tree_privacy import __version__
-from tree_privacy.cli import common, notebooks as command
+from tree_privacy.cli import common
+from tree_privacy.cli import notebooks as command
 from tree_privacy.cli.main import main
 
 ROOT = Path(__file__).resolve().parent.parent.parent
