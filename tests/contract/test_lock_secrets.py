@@ -1,9 +1,7 @@
 """What the cloud's half of a lock holds, does and bears: no secret, nothing twice, the same for every query."""
 import gc
-import inspect
 import sys
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 
 import lock_variants
@@ -28,6 +26,7 @@ from lock_variants import (
     search,
     write_index,
 )
+from numbering import LIMIT, surprise
 from secret_search import (
     BITS,
     KINDS,
@@ -52,7 +51,6 @@ from tree_privacy.crypto.ring import ternary
 from tree_privacy.crypto.sealing import Sealer
 from tree_privacy.locks import buckets, homomorphic, random_matrix
 from tree_privacy.locks.base import (
-    LOCKS,
     Wanted,
     check_lock_fields,
     fetching_client,
@@ -281,42 +279,6 @@ def numbered(rng, categories):
     return dict(leaves=of_leaves, inner=of_inner(arrays, index.tree, of_leaves)), arrays['children']
 
 
-def statistics(category):
-    """How far the categories' mean ranks are apart, how often neighbours share a category, and whether categories rise
-    with the numbers."""
-    ranks = np.arange(len(category))
-    kinds = np.unique(category)
-    apart = sum((category == c).sum() * (ranks[category == c].mean() - ranks.mean()) ** 2 for c in kinds)
-    return np.array([apart, (category[1:] == category[:-1]).sum(), (category * ranks).sum()])
-
-
-def any_order(kind, children, n, rng):
-    "An order of leaves or inner nodes that knows nothing but the links: siblings side by side, in random order."
-    if kind == 'buckets':
-        return rng.permutation(n)
-    leaves, inner, level = [], [], [len(children) - 1]
-    while level:
-        below = [int(c) for i in level for c in rng.permutation(children[i]) if c >= 0]
-        leaves, inner = leaves + [c for c in below if c < n], [level] + inner
-        level = [c - n for c in below if c >= n]
-    return leaves if kind == 'leaves' else [i for row in inner[:-1] for i in row]
-
-
-def surprise(rng, kind, shown):
-    """Standard deviations between what many indexes show and what random orders would: the sum of each statistic over
-    indexes, against its mean and variance under 60 orders an index."""
-    seen, mean, variance = np.zeros((3, 3))
-    for some, children in shown:
-        category, n = some[kind], len(some.get('leaves', ())) or len(some[kind])
-        shuffles = np.array([statistics(category[any_order(kind, children, n, rng)]) for _ in range(60)])
-        seen, mean = seen + statistics(category), mean + shuffles.mean(0)
-        variance = variance + shuffles.var(0, ddof=1) / 60 * 61
-    return np.abs(seen - mean) / np.sqrt(np.maximum(variance, 1e-9))
-
-
-LIMIT = 7  # standard deviations of a sum over 80 indexes
-
-
 @pytest.mark.parametrize('in_order', [False, True])
 def test_numbers_of_nodes_say_nothing_about_categories(monkeypatch, in_order):
     """Numbers of nodes look like a random order of the links, and the same test notices a broken owner who numbers in
@@ -436,44 +398,10 @@ def test_matrices_never_repeat():
     assert len({m.tobytes() for pair in pairs_ for m in pair}) == 6
 
 
-SEEDS = {'seed', 'rng', 'random_state', 'generator', 'nonce', 'iv', 'entropy', 'randomness'}
-
-
-def functions_of(module):
-    "Names and functions of a module, methods of its classes included."
-    for name, thing in vars(module).items():
-        if not callable(thing) or getattr(thing, '__module__', None) != module.__name__:
-            continue
-        yield name, thing
-        if isinstance(thing, type):
-            yield from ((f'{name}.{n}', getattr(thing, n)) for n in vars(thing) if callable(getattr(thing, n)))
-
-
-def seeded(functions):
-    "The functions that take their randomness from the caller."
-    def parameters(f):
-        try:
-            return set(inspect.signature(f).parameters)
-        except (TypeError, ValueError):
-            return set()
-    return sorted(name for name, f in functions if parameters(f) & SEEDS)
-
-
-def test_nobody_can_give_a_seed():
-    "No function of the locks takes a seed, a generator or a nonce, but for the one that expands what is public."
-    names = ['base', 'buckets', *{entry.module.split('.')[-1] for entry in LOCKS.values()}]
-    found = [f for name in names for f in functions_of(import_module(f'tree_privacy.locks.{name}'))]
-    assert {'RandomMatrixClient.query', 'encrypt_codes', 'encrypt_query', 'random_node_order', 'seal_buckets',
-            'DecoyWalkClient.query', 'SealedClient.encrypt', 'fetching_keys'} <= {name for name, _ in found}
-    assert seeded(found) == ['second_polynomials']
-    bad = [('bad', lambda key, seed=0: 0), ('good', lambda key: 0), ('worse', lambda nonce: 0)]
-    assert seeded(bad) == ['bad', 'worse']
-
-
 # The same work for every query
 
 def work_of(function, *args):
-    "Every call of Python and C functions while something runs, with the shapes of arrays that the package's get."
+    "Every call from the package's own functions while something runs, with the shapes of arrays that they get."
     said = []
 
     def shape(value):
@@ -482,9 +410,11 @@ def work_of(function, *args):
         return len(value) if isinstance(value, (list, tuple, dict, bytes)) else type(value).__name__
 
     def watch(frame, event, arg):
+        if not frame.f_globals.get('__name__', '').startswith('tree_privacy'):
+            return  # a progress bar, for example, whose work depends on the time
         if event == 'c_call':
             said.append(arg.__qualname__)
-        elif event == 'call' and 'tree_privacy' in Path(frame.f_code.co_filename).parts:
+        elif event == 'call':
             code, values = frame.f_code, frame.f_locals
             names = [name for name in code.co_varnames[:code.co_argcount] if name in values]
             said.append((code.co_qualname, [shape(values[name]) for name in names]))

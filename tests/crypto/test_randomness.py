@@ -1,13 +1,10 @@
 "Secret numbers: the same for the same key, others for every other, and nothing that a caller could seed."
-import inspect
 
 import numpy as np
 
-from tree_privacy.crypto import keys, modular, random_matrix, randomness, ring, sealing
 from tree_privacy.crypto.keys import OwnerKey
 from tree_privacy.crypto.random_matrix import MatrixKey
 from tree_privacy.crypto.randomness import keystream, normal, random_permutation, random_uniform, subkey, uniform_from
-from tree_privacy.pir import base, bfv
 
 
 def test_keystream_is_that_of_the_standard():
@@ -61,39 +58,3 @@ def test_keys_numbers_and_matrices_never_repeat():
     places = [('lock 1', bytes(8)), ('lock 2', bytes(8)), ('lock 1', bytes(7) + b'1')]
     locks = [MatrixKey(subkey(made[0].secret, *place), 32, 'split').matrices for place in places]
     assert len({m.tobytes() for pair in locks for m in pair}) == 6
-
-
-SEEDS = {'seed', 'rng', 'random_state', 'generator', 'nonce', 'iv', 'entropy', 'randomness'}
-
-
-def seeded(functions):
-    "The functions that take their randomness from the caller."
-    def parameters(f):
-        try:
-            return set(inspect.signature(f).parameters)
-        except (TypeError, ValueError):
-            return set()
-    return sorted(name for name, f in functions if parameters(f) & SEEDS)
-
-
-def functions_of(module):
-    "Names and functions of a module, methods of its classes included."
-    for name, thing in vars(module).items():
-        if not callable(thing) or getattr(thing, '__module__', None) != module.__name__:
-            continue
-        yield name, thing
-        if isinstance(thing, type):
-            yield from ((f'{name}.{n}', getattr(thing, n)) for n in vars(thing) if callable(getattr(thing, n)))
-
-
-def test_nobody_can_give_a_seed():
-    "No function of the cryptography takes a seed, a generator or a nonce, but for those that expand what is public."
-    modules = randomness, keys, sealing, random_matrix, modular, ring, base, bfv
-    found = [f for m in modules for f in functions_of(m)]
-    names = {name for name, _ in found}
-    assert {'OwnerKey.generate', 'MatrixKey.encrypt_query', 'Sealer.seal', 'random_permutation', 'random_uniform',
-            'RingKey.generate', 'RingKey.encrypt', 'binomial_errors', 'encrypt_constants', 'RingKey.galois_keys',
-            'BfvPirClient.setup', 'BfvPirClient.query'} <= names
-    assert seeded(found) == ['_seeded_pairs', 'random_polynomials']
-    bad = [('bad', lambda key, seed=0: 0), ('good', lambda key: 0), ('worse', lambda nonce: 0)]
-    assert seeded(bad) == ['bad', 'worse']
