@@ -2,7 +2,6 @@
 import gc
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import lock_variants
 import numpy as np
