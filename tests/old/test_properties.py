@@ -626,35 +626,6 @@ def ask(user, cloud, code, **options):
     return s
 
 
-@pytest.mark.parametrize('form', ['basic', 'split'])
-def test_a_thousand_queries_through_messages(tmp_path, form):
-    "Owner, cloud and user together give the ids of the plain search, in the same order, for 1,000 queries at 64 bits."
-    rng = np.random.default_rng(64)
-    codes, key = clustered(rng, 1500, 8), OwnerKey.generate()
-    made = Owner(key).create(tmp_path/'index', nothing_to_see(1500), codes, b'encoder', lock='random-matrix', photos='none', form=form)
-    plain, cloud = PlainIndex(made.tree, made.ids), Cloud(tmp_path/'index')
-    user = User(key.grant(), cloud.answer(hello()))
-    for i, query in enumerate(near_duplicates(rng, codes, 1000)):
-        options = dict(k=1 + i % 15, nodes=1 + i % 4, fill=i % 2 == 0)
-        s, wanted = ask(user, cloud, query, **options), plain.search(query, **options)
-        assert [r.id for r in s.result] == wanted.ids.tolist() and [r.distance for r in s.result] == wanted.distances.tolist()
-        assert s.visits == wanted.visits
-
-
-@few(12)
-@given(collections(most=30, widths=st.sampled_from([1, 2, 4, 8])), st.sampled_from(['original', 'checked']), st.sampled_from(['basic', 'split']),
-       st.integers(1, 40), st.integers(1, 4), st.booleans())
-def test_small_collections_through_messages(tmp_path_factory, c, rule, form, k, nodes, fill):
-    "One photograph, equal photographs, short codes: the messages give what the plain search gives, and the right names."
-    folder, key = tmp_path_factory.mktemp('small')/'index', OwnerKey.generate()
-    made = Owner(key).create(folder, nothing_to_see(c.n), c.codes, b'encoder', lock='random-matrix', photos='none', rule=rule, form=form)
-    cloud, query = Cloud(folder), a_query(c)
-    s = ask(User(key.grant(), cloud.answer(hello())), cloud, query, k=k, nodes=nodes, fill=fill)
-    wanted, place = PlainIndex(made.tree, made.ids).search(query, k, nodes, fill), {int(i): at for at, i in enumerate(made.ids)}
-    assert [(r.id, r.distance) for r in s.result] == list(zip(wanted.ids, wanted.distances))
-    assert [r.name for r in s.result] == [f'picture-{place[r.id]:05}' for r in s.result]
-
-
 @few(40)
 @given(seeds, st.integers(8, 256), st.floats(1, 2**16))
 def test_distances(seed, bits, r):
