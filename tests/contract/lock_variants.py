@@ -84,6 +84,9 @@ class MemoryReader:
     def names(self):
         return list(self.files)
 
+    def verify(self, name):
+        assert name in self.files  # and bytes in memory stay as they are
+
     def arrays(self, name):
         if name not in self._opened:
             self._opened[name] = unpack_arrays(self.files[name])

@@ -188,11 +188,12 @@ def open_owner(
     key_file: str | Path,  # of the owner
 ) -> Owner:  # who has checked that the index is the newest that the key has seen
     "The owner of an index; raises `AccessError` for a user's key."
-    key, manifest, trust = read_key(key_file), read_manifest(index), trust_beside(key_file)
+    key, manifest = read_key(key_file), read_manifest(index)
     check_signature(manifest, key)
-    trust.check(manifest)
-    trust.check_alarm(manifest.index)
-    return Owner(key, trust)
+    owner = Owner(key, trust_beside(key_file))
+    owner.trust.check(manifest)
+    owner.trust.check_alarm(manifest.index)
+    return owner
 
 # %% ../../nbs/cli/88_common.ipynb #42723435
 def code_of(
@@ -204,7 +205,9 @@ def code_of(
         warnings.simplefilter('ignore')  # the error below says it better
         try:
             return encoder.transform(one_photo(path))[0][0]
-        except InputError:
+        except InputError as error:
+            if not Path(path).exists():
+                raise NotFoundError(str(error)) from None
             if not Path(path).is_file():
                 raise
     raise FormatError(f'{path} cannot be read as a picture: wanted JPEG, PNG, WebP or the like')

@@ -37,7 +37,7 @@ from tree_privacy.cli.common import (
 from ..client.fetching import FETCHES
 from ..client.transport import run
 from ..client.user import SearchResults, read_reply
-from ..core import InputError, NotFoundError
+from ..core import InputError, NotFoundError, check_names
 from ..images.encoder import load_encoder
 from ..images.photos import SUFFIXES
 from ..images.reading import open_picture
@@ -57,6 +57,7 @@ def original(
     name: str,  # of a photograph
 ) -> bytes:  # the file
     "A photograph's file in the folder that was indexed."
+    check_names([name])
     path = Path(folder, name)
     if not path.resolve().is_relative_to(Path(folder).resolve()):
         raise InputError(f'{name} lies outside of {folder}: not read')
@@ -211,6 +212,7 @@ def places_for(
     "Where each photograph goes; raises `InputError` where something would be overwritten or lie outside."
     places: dict[Path, bytes] = {}
     for file in files:
+        check_names([file.name])
         if file.data is None:
             raise InputError('this index holds no photographs: add --originals FOLDER, the folder that was indexed')
         place = out / (file.name if whole and Path(file.name).suffix.lower() in SUFFIXES else as_jpeg(file.name))

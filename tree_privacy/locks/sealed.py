@@ -66,6 +66,8 @@ def kept_boxes(
     if previous is None:
         return {}
     names = [name for name in previous.names() if BOX_NAME.fullmatch(name)]
+    for name in names:
+        previous.verify(name)
     inside = {name: open_codes(sealer, name, previous.arrays(name)['box']).ids for name in names}
     whole = {name: some for name, some in inside.items() if np.isin(some, ids).all()}
     smallest = min(whole, key=lambda name: len(whole[name]), default=None)

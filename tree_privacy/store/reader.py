@@ -67,26 +67,28 @@ def file_path(
 
 def map_generation(
     folder: AnyPath,  # of an index
-) -> tuple[Manifest, dict[str, np.ndarray]]:  # the manifest, and every file as (bytes,) uint8 by name
-    "Map all files of one generation; raises `FormatError` where one is missing or has another size."
+    whole: bool = True,  # whether every file must be there, with its size
+) -> tuple[Manifest, dict[str, np.ndarray | FormatError]]:  # the manifest, and (bytes,) uint8 by name
+    "Map all files of one generation; a missing or shortened one raises `FormatError`, or is given as that error."
     while True:
         manifest = read_manifest(folder)
-        try:
-            return manifest, {name: _mapped(folder, manifest, name) for name in manifest.files}
-        except FormatError:
-            if read_manifest(folder).generation == manifest.generation:
-                raise
+        files = {name: _mapped(folder, manifest, name) for name in manifest.files}
+        wrong = next((file for file in files.values() if isinstance(file, FormatError)), None)
+        if wrong is None or read_manifest(folder).generation == manifest.generation:
+            if wrong is not None and whole:
+                raise wrong
+            return manifest, files
 
 # %% ../../nbs/store/33_reader.ipynb #122104e4
 def _mapped(folder, manifest, name):
-    "The bytes of one file, mapped"
+    "The bytes of one file, mapped, or the error that says why there are none"
     path = file_path(folder, manifest, name)
     try:
         mapped = map_file(path)
     except NotFoundError:
-        raise FormatError(f'{folder} lacks the file {name}: fetch the index again') from None
+        return FormatError(f'{folder} lacks the file {name}: fetch the index again')
     if len(mapped) != manifest.files[name].bytes:
-        raise FormatError(f'{path} is truncated or altered: fetch the index again')
+        return FormatError(f'{path} is truncated or altered: fetch the index again')
     return mapped
 
 # %% ../../nbs/store/33_reader.ipynb #aeab6059
@@ -97,7 +99,7 @@ class IndexReader:
         verify: bool = True,  # whether to compare the checksum of every file but photographs
     ) -> None:
         self.folder = Path(folder)
-        self.manifest, self._files = map_generation(folder)
+        self.manifest, self._files = map_generation(folder, verify)
         self._arrays: dict[str, dict[str, np.ndarray]] = {}
         for name in [name for name in self.names() if verify and not name.startswith('photos-')]:
             self.verify(name)
@@ -149,7 +151,10 @@ class IndexReader:
     def _file(self, name):
         if name not in self._files:
             raise NotFoundError(f'{self.folder} has no file {name}: it has {", ".join(self.names())}')
-        return self._files[name]
+        file = self._files[name]
+        if isinstance(file, FormatError):
+            raise file
+        return file
 
 # %% ../../nbs/store/33_reader.ipynb #46bf31e5
 def check_files(
