@@ -8,7 +8,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/store/manifest.html.md"""
 __all__ = ['MANIFEST', 'FORMAT', 'GENERATION', 'MAX_MANIFEST_BYTES', 'Collection', 'FileEntry', 'Manifest',
            'check_manifest_fields', 'read_manifest', 'check_signature']
 
-# %% ../../nbs/store/30_manifest.ipynb #f7e92476
+# %% ../../nbs/store/30_manifest.ipynb #a1ad8e92
 import hashlib
 import json
 import re
@@ -25,7 +25,7 @@ from ..core import is_whole, read_bounded
 from ..crypto.keys import OwnerKey, UserKey
 from ..wire import parse_json
 
-# %% ../../nbs/store/30_manifest.ipynb #70958679
+# %% ../../nbs/store/30_manifest.ipynb #fadc1272
 @dataclass(frozen=True)
 class Collection:
     "Photographs by id, code and name; the owner and, under the sealed lock, users have it in the clear."
@@ -36,7 +36,7 @@ class Collection:
     def __len__(self) -> int:
         return len(self.names)
 
-# %% ../../nbs/store/30_manifest.ipynb #3f760056
+# %% ../../nbs/store/30_manifest.ipynb #746413f5
 MANIFEST = 'manifest.json'
 FORMAT = 2
 GENERATION = re.compile(r'g\d{6,}-[0-9a-f]{8}')
@@ -62,7 +62,7 @@ def _are_ranges(v):
     rising = all(count > 0 and first >= end for (first, count), end in zip(v, ends, strict=False))
     return len(v) > 0 and whole and rising
 
-# %% ../../nbs/store/30_manifest.ipynb #e1221ae6
+# %% ../../nbs/store/30_manifest.ipynb #99c4cbeb
 @dataclass(frozen=True)
 class FileEntry:
     "What the manifest says of one file."
@@ -83,7 +83,7 @@ _FIELDS: dict[str, Callable[[Any], bool]] = dict(
     generation=lambda v: isinstance(v, str) and GENERATION.fullmatch(v) is not None, files=_are_files,
     signature=_text(r'[0-9a-f]{128}'))
 
-# %% ../../nbs/store/30_manifest.ipynb #d609306c
+# %% ../../nbs/store/30_manifest.ipynb #cca70a30
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
     "What an index consists of, as its owner signs it."
@@ -137,7 +137,7 @@ class Manifest:
         files = {name: FileEntry(**about) for name, about in data['files'].items()}
         return cls(**{f.name: data[f.name] for f in fields(cls)} | dict(files=files))
 
-# %% ../../nbs/store/30_manifest.ipynb #0916a602
+# %% ../../nbs/store/30_manifest.ipynb #a74998a2
 def check_manifest_fields(
     data: Any,  # JSON that should be a manifest
     where: object,  # path of the file, for messages
@@ -159,7 +159,7 @@ def check_manifest_fields(
     if sum(count for _, count in data['ids']) != data['photographs']:
         raise FormatError(f'{where} has other ids than photographs: fetch the index again')
 
-# %% ../../nbs/store/30_manifest.ipynb #641aefb8
+# %% ../../nbs/store/30_manifest.ipynb #bc0a9ae2
 def read_manifest(
     folder: AnyPath,  # of an index
 ) -> Manifest:  # its fields have been checked, its signature has not
@@ -176,7 +176,7 @@ def read_manifest(
         raise FormatError(f'{path} is damaged: fetch the index again') from None
     return Manifest.from_json(data, path)
 
-# %% ../../nbs/store/30_manifest.ipynb #d1189eea
+# %% ../../nbs/store/30_manifest.ipynb #56a0bcf4
 def check_signature(
     manifest: Manifest,  # from anywhere
     key: UserKey,  # that should open the index

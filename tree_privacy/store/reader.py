@@ -149,12 +149,16 @@ class IndexReader:
         return next(((box, version) for box, version in found if box is not None), (np.zeros(0, np.uint8), 0))
 
     def _file(self, name):
-        if name not in self._files:
-            raise NotFoundError(f'{self.folder} has no file {name}: it has {", ".join(self.names())}')
-        file = self._files[name]
-        if isinstance(file, FormatError):
-            raise file
-        return file
+        return _whole_file(self._files, self.folder, name)
+
+# %% ../../nbs/store/33_reader.ipynb #0d20c092
+def _whole_file(files, folder, name):
+    "The bytes of a mapped file; raises `NotFoundError` for a name that the manifest does not have"
+    if name not in files:
+        raise NotFoundError(f'{folder} has no file {name}: it has {", ".join(sorted(files))}')
+    if isinstance(files[name], FormatError):
+        raise files[name]
+    return files[name]
 
 # %% ../../nbs/store/33_reader.ipynb #46bf31e5
 def check_files(
