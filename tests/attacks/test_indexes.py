@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from contract.lock_variants import VARIANTS
 
 from tree_privacy.attacks.evidence import GroundTruth, Knowledge, Observation
 from tree_privacy.attacks.observe import ground_truth, observe, record_bits, stage_index
@@ -20,16 +21,8 @@ from tree_privacy.wire import read_message
 from .scenes import clustered
 
 MARGIN, D = .05, 32
-KINDS = {
-    'basic': ('random-matrix', dict(form='basic')),
-    'split': ('random-matrix', dict(form='split')),
-    'noisy': ('random-matrix', dict(form='noisy')),
-    'encrypted': ('homomorphic', {}),
-    'public': ('homomorphic', dict(form='public')),
-    'sealed': ('sealed', {}),
-    'small buckets': ('private-walk', dict(capacity=20)),
-    'decoys': ('decoy-walk', {}),
-}
+KINDS = {name: VARIANTS[name] for name in ('basic', 'split', 'noisy', 'encrypted', 'public', 'sealed', 'decoys')}
+KINDS['small buckets'] = ('private-walk', dict(capacity=20))
 
 
 @pytest.fixture(scope='module')
