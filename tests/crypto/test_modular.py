@@ -76,9 +76,9 @@ def test_sums_of_products(d, parts):
 @pytest.mark.parametrize('n', [1, 255, 600])
 def test_sums_are_the_same_with_numba(parts, n):
     columns, constants = edges(Q, (256, parts, n)), edges(Q, (256, 2, n), 1)
-    plain, compiled = np.ones((2, parts + 1, 3, n), np.uint64)
-    modular._half_sums.plain(columns, constants, plain)
-    modular._half_sums.compiled(columns, constants, compiled)
+    plain, compiled = np.ones((2, parts + 1, n), np.uint64)
+    modular._sum_of_products.plain(columns, constants, np.uint64(Q), plain)
+    modular._sum_of_products.compiled(columns, constants, np.uint64(Q), compiled)
     assert plain.tobytes() == compiled.tobytes()
 
 

@@ -13,6 +13,18 @@ import numpy as np
 from ..kernels import kernel
 
 # %% ../../nbs/crypto/24_modular.ipynb #72846f63
+def _product(a, b, q):
+    "a * b modulo q, of three uint64"
+    modulus = np.int64(q)
+    guess = np.uint64(np.float64(a) * np.float64(b) / np.float64(q))
+    rest = np.int64(a * b - guess * q)
+    while rest < 0:
+        rest += modulus
+    while rest >= modulus:
+        rest -= modulus
+    return np.uint64(rest)
+
+
 def _multiply_numpy(a, b, q, out):
     "Fill (n,) uint64 with a * b modulo q, for arrays of (n,) uint64"
     modulus = np.int64(q)
@@ -28,15 +40,8 @@ def _multiply_numpy(a, b, q, out):
 @kernel(plain=_multiply_numpy, small=10_000, work=lambda a, b, q, out: a.size)
 def _multiply(a, b, q, out):
     "Fill (n,) uint64 with a * b modulo q, for arrays of (n,) uint64"
-    modulus = np.int64(q)
     for i in range(len(a)):
-        guess = np.uint64(np.float64(a[i]) * np.float64(b[i]) / np.float64(q))
-        rest = np.int64(a[i] * b[i] - guess * q)
-        while rest < 0:
-            rest += modulus
-        while rest >= modulus:
-            rest -= modulus
-        out[i] = rest
+        out[i] = _product(a[i], b[i], q)
 
 # %% ../../nbs/crypto/24_modular.ipynb #b9658e87
 def multiply_mod(
@@ -55,43 +60,84 @@ _HALF = 27  # bits of a half
 _MASK = 2 ** _HALF - 1
 
 
-def _half_sums_numpy(columns, constants, out):
-    "Fill (parts + 1, 3, n) with sums over (d, parts, n) columns times (d, 2, n) constants: low, mixed and high halves"
+def _half_sums(columns, constants):
+    "(parts + 1, 3, n) uint64: sums over (d, parts, n) columns times (d, 2, n) constants, of low, mixed and high halves"
     mask, half = np.uint64(_MASK), np.uint64(_HALF)
-    out[:] = 0
+    sums = np.zeros((columns.shape[1] + 1, 3, columns.shape[2]), np.uint64)
     for p in range(columns.shape[1]):
         a_low, a_high = columns[:, p] & mask, columns[:, p] >> half
         for r in range(2):
             b_low, b_high = constants[:, r] & mask, constants[:, r] >> half
-            out[p + r, 0] += (a_low * b_low).sum(0)
-            out[p + r, 1] += (a_low * b_high + a_high * b_low).sum(0)
-            out[p + r, 2] += (a_high * b_high).sum(0)
+            sums[p + r, 0] += (a_low * b_low).sum(0)
+            sums[p + r, 1] += (a_low * b_high + a_high * b_low).sum(0)
+            sums[p + r, 2] += (a_high * b_high).sum(0)
+    return sums
 
 
-@kernel(plain=_half_sums_numpy, small=200_000, work=lambda columns, constants, out: columns.size)
-def _half_sums(columns, constants, out):
-    "Fill (parts + 1, 3, n) with sums over (d, parts, n) columns times (d, 2, n) constants: low, mixed and high halves"
-    mask, half, block = np.uint64(_MASK), np.uint64(_HALF), 256  # a block of sums stays in the fastest cache
-    sums = np.empty((3 * out.shape[0], block), np.uint64)
-    for begin in range(0, out.shape[2], block):
-        size = min(block, out.shape[2] - begin)
-        sums[:] = 0
+def _sum_of_products_numpy(columns, constants, q, out):
+    "Fill (parts + 1, n) uint64 with the sum of (d, parts, n) columns times (d, 2, n) constants, modulo q"
+    low, mixed, high = (_half_sums(columns, constants) % q).swapaxes(0, 1)
+    shifted = multiply_mod(mixed, np.uint64(2 ** _HALF) % q, q)
+    shifted_twice = multiply_mod(high, np.uint64(2 ** (2 * _HALF)) % q, q)
+    out[:] = (low + shifted + shifted_twice) % q
+
+# %% ../../nbs/crypto/24_modular.ipynb #bccd7770
+def _add_ciphertext(a_row, b_row, c_row, d_row, sums):
+    "Add to (3, 3, m) sums the product of the ciphertexts (a, b) and (c, d), four rows of m numbers"
+    mask, half = np.uint64(_MASK), np.uint64(_HALF)
+    for i in range(len(a_row)):
+        a, b, c, d = a_row[i], b_row[i], c_row[i], d_row[i]
+        a_low, a_high, b_low, b_high = a & mask, a >> half & mask, b & mask, b >> half & mask
+        c_low, c_high, d_low, d_high = c & mask, c >> half & mask, d & mask, d >> half & mask
+        sums[0, 0, i] += a_low * c_low
+        sums[0, 1, i] += a_low * c_high + a_high * c_low
+        sums[0, 2, i] += a_high * c_high
+        sums[1, 0, i] += a_low * d_low + b_low * c_low
+        sums[1, 1, i] += a_low * d_high + a_high * d_low + b_low * c_high + b_high * c_low
+        sums[1, 2, i] += a_high * d_high + b_high * c_high
+        sums[2, 0, i] += b_low * d_low
+        sums[2, 1, i] += b_low * d_high + b_high * d_low
+        sums[2, 2, i] += b_high * d_high
+
+
+def _add_polynomial(a_row, c_row, d_row, sums):
+    "Add to (2, 3, m) sums the product of the polynomial a and the ciphertext (c, d), three rows of m numbers"
+    mask, half = np.uint64(_MASK), np.uint64(_HALF)
+    for i in range(len(a_row)):
+        a, c, d = a_row[i], c_row[i], d_row[i]
+        a_low, a_high = a & mask, a >> half & mask
+        c_low, c_high, d_low, d_high = c & mask, c >> half & mask, d & mask, d >> half & mask
+        sums[0, 0, i] += a_low * c_low
+        sums[0, 1, i] += a_low * c_high + a_high * c_low
+        sums[0, 2, i] += a_high * c_high
+        sums[1, 0, i] += a_low * d_low
+        sums[1, 1, i] += a_low * d_high + a_high * d_low
+        sums[1, 2, i] += a_high * d_high
+
+# %% ../../nbs/crypto/24_modular.ipynb #7839b8cd
+def _join(low, mixed, high, q):
+    "low + mixed * 2 ** 27 + high * 2 ** 54 modulo q, of four uint64"
+    shift = np.uint64(2 ** _HALF) % q
+    upper = (_product(high % q, shift, q) + mixed % q) % q
+    return (_product(upper, shift, q) + low % q) % q
+
+
+@kernel(plain=_sum_of_products_numpy, small=100_000, work=lambda columns, constants, q, out: columns.size)
+def _sum_of_products(columns, constants, q, out):
+    "Fill (parts + 1, n) uint64 with the sum of (d, parts, n) columns times (d, 2, n) constants, modulo q"
+    block, parts = 256, columns.shape[1]
+    for begin in range(0, out.shape[1], block):
+        end = min(begin + block, out.shape[1])
+        sums = np.zeros((parts + 1, 3, block), np.uint64)
         for j in range(len(columns)):
-            for p in range(columns.shape[1]):
-                at = 3 * p
-                for i in range(size):
-                    a, b, c = columns[j, p, begin + i], constants[j, 0, begin + i], constants[j, 1, begin + i]
-                    a_low, a_high = a & mask, a >> half & mask
-                    b_low, b_high = b & mask, b >> half & mask
-                    c_low, c_high = c & mask, c >> half & mask
-                    sums[at, i] += a_low * b_low
-                    sums[at + 1, i] += a_low * b_high + a_high * b_low
-                    sums[at + 2, i] += a_high * b_high
-                    sums[at + 3, i] += a_low * c_low
-                    sums[at + 4, i] += a_low * c_high + a_high * c_low
-                    sums[at + 5, i] += a_high * c_high
-        for x in range(len(sums)):
-            out[x // 3, x % 3, begin:begin + size] = sums[x, :size]
+            c, d = constants[j, 0, begin:end], constants[j, 1, begin:end]
+            if parts == 2:
+                _add_ciphertext(columns[j, 0, begin:end], columns[j, 1, begin:end], c, d, sums)
+            else:
+                _add_polynomial(columns[j, 0, begin:end], c, d, sums)
+        for part in range(parts + 1):
+            for i in range(end - begin):
+                out[part, begin + i] = _join(sums[part, 0, i], sums[part, 1, i], sums[part, 2, i], q)
 
 # %% ../../nbs/crypto/24_modular.ipynb #f7992b9e
 def sum_of_products(
@@ -100,13 +146,9 @@ def sum_of_products(
     q: int,  # modulus, at most 53 bits
 ) -> np.ndarray:  # (parts + 1, n) uint64 below q
     "Sum of the products of d columns with d ciphertexts, all polynomials in NTT form."
-    sums = np.empty((columns.shape[1] + 1, 3, columns.shape[2]), np.uint64)
-    _half_sums(columns, constants, sums)
-    modulus = np.uint64(q)
-    low, mixed, high = (sums % modulus).swapaxes(0, 1)
-    shifted = multiply_mod(mixed, np.uint64(2 ** _HALF % q), q)
-    shifted_twice = multiply_mod(high, np.uint64(2 ** (2 * _HALF) % q), q)
-    return (low + shifted + shifted_twice) % modulus
+    out = np.empty((columns.shape[1] + 1, columns.shape[2]), np.uint64)
+    _sum_of_products(columns, constants, np.uint64(q), out)
+    return out
 
 # %% ../../nbs/crypto/24_modular.ipynb #537a2d18
 def _select_numpy(selections, table, q, out):

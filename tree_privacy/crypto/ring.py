@@ -11,6 +11,7 @@ __all__ = ['ntt_primes', 'Ring', 'RingKey', 'ternary', 'load_galois_keys', 'rand
 # %% ../../nbs/crypto/29_ring.ipynb #e9abc5e1
 import os
 from collections.abc import Iterable
+from functools import cache
 
 import numpy as np
 
@@ -35,6 +36,12 @@ def ntt_primes(
 # %% ../../nbs/crypto/29_ring.ipynb #62cb619e
 _SCHEMES = {'bgv': seal.scheme_type.bgv, 'bfv': seal.scheme_type.bfv}
 _PLAINTEXT_HEADER = 88  # bytes in front of a plaintext's coefficients
+
+
+@cache
+def _plaintext_header(n):
+    "The bytes in front of a plaintext of n coefficients, always the same"
+    return seal.Plaintext(n, n).to_bytes()[:_PLAINTEXT_HEADER]
 
 
 def _u64(*values):
@@ -99,9 +106,9 @@ class Ring:
         row: np.ndarray,  # (n,) whole numbers, taken modulo t
     ) -> seal.Plaintext:  # a polynomial with these coefficients
         "A plaintext from coefficients."
-        blank = seal.Plaintext(self.n, self.n).to_bytes()
+        numbers = np.ascontiguousarray(row % self.t, '<u8').tobytes()
         plaintext = seal.Plaintext()
-        plaintext.load_bytes(self.context, blank[:-8 * self.n] + np.ascontiguousarray(row % self.t, '<u8').tobytes())
+        plaintext.load_bytes(self.context, _plaintext_header(self.n) + numbers)
         return plaintext
 
     def coefficients(self,
@@ -137,10 +144,21 @@ class Ring:
 # %% ../../nbs/crypto/29_ring.ipynb #e74d65e4
 def _key_bytes(ring, coefficients):
     "What SEAL would write for the secret key with these coefficients"
-    alone = [Ring(ring.scheme, ring.n, [prime], 257) for prime in ring.primes]
+    alone = [_ring_of_one(ring.scheme, ring.n, prime) for prime in ring.primes]
     values = np.concatenate([one.to_ntt(coefficients) for one in alone])
-    header = _new_key_bytes(ring)[:-values.nbytes]
-    return header + values.tobytes()
+    return _key_header(ring.scheme, ring.n, tuple(ring.primes), ring.t) + values.tobytes()
+
+
+@cache
+def _ring_of_one(scheme, n, prime):
+    "A ring with one prime only, kept because it takes longer to make than a key"
+    return Ring(scheme, n, [prime], 257)
+
+
+@cache
+def _key_header(scheme, n, primes, t):
+    "The bytes in front of the numbers of a secret key: the same for every key of a ring"
+    return _new_key_bytes(Ring(scheme, n, list(primes), t))[:-8 * n * len(primes)]
 
 
 def _new_key_bytes(ring):

@@ -13,7 +13,7 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from threading import Lock
 from typing import Any
 
@@ -113,7 +113,11 @@ class BfvPirClient(PirClient):
         size: int,  # bytes of a row
     ):
         self.rows, self.size, self.layout = rows, size, table_layout(rows, size)
-        self._key = RingKey.from_coefficients(_ring(), ternary(secret, SLOTS))
+        self._secret = secret
+
+    @cached_property
+    def _key(self) -> RingKey:  # made at the first use: sizes are known without it
+        return RingKey.from_coefficients(_ring(), ternary(self._secret, SLOTS))
 
     def __repr__(self) -> str:
         return f'BfvPirClient({self.rows:,} rows of {self.size:,} bytes, {self.layout})'
