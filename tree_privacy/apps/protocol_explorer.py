@@ -64,7 +64,7 @@ class Asked:
     exchanges: list[Exchange]  # requests, replies, seconds
     ms: float  # in all
 
-
+# %% ../../nbs/apps/87_protocol_explorer.ipynb #dd012bf4
 class ProtocolDemo:
     "Owner, cloud and user of one collection, under every lock."
     def __init__(self,

@@ -20,7 +20,14 @@ from ..core import FormatError, InputError, NotFittedError, progress
 from .backbones import Backbone, pretrained, small_cnn, small_cnn_backbone, train_small_cnn
 from .binarisers import Binariser, check_bits
 from .features import CacheChoice, concatenate_batches, decode, feature_batches
-from .hash_layer import BINARISERS, HashLayer, binariser_kind, fit_binariser, label_targets, train_with_backbone
+from tree_privacy.images.hash_layer import (
+    BINARISERS,
+    HashLayer,
+    binariser_kind,
+    fit_binariser,
+    label_targets,
+    train_with_backbone,
+)
 from .photos import PhotoSet
 from .reading import membership
 

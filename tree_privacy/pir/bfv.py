@@ -104,6 +104,34 @@ def _with_second(key, ciphertext, second):
         first[p] = (c0 + multiply_mod(difference, key.values[p], prime)) % modulus
     return first
 
+
+def _checked_cells(cells, m, layout):
+    "The cells of an answer; raises `FormatError` for another shape"
+    wanted = m, layout.chunks, 2, POLYNOMIAL_BYTES
+    if not isinstance(cells, np.ndarray) or cells.dtype != np.uint8 or cells.shape != wanted:
+        found = f'{cells.dtype} of shape {cells.shape}' if isinstance(cells, np.ndarray) else 'missing'
+        raise FormatError(f'the reply is {found}: wanted uint8 of shape {wanted}')
+    return cells
+
+# %% ../../nbs/pir/41_bfv.ipynb #9339e665
+def _encrypt_selections(key: RingKey, layout: TableLayout, wanted: Sequence[int], factors: list[int],
+                        seed: bytes) -> np.ndarray:
+    "(m, 2, 17920) uint8: for each row a ciphertext that is its factor at the row's cell, and 0 elsewhere."
+    doublings = pow(2 ** layout.levels, -1, T)
+    first = []
+    for row, factor, second in zip(wanted, factors, _seeded_pairs(seed, len(wanted)), strict=True):
+        selection = _monomial(row // layout.per_cell, doublings * factor % T)
+        first.append(_with_second(key, key.encrypt(selection), second))
+    return pack_numbers(np.stack(first), PRIME_BITS[0])
+
+
+def _decrypt_cell(key: RingKey, packed: np.ndarray, factor: int) -> np.ndarray:
+    "(bytes,) uint8: a cell of the table, with its factor taken off."
+    chunks = unpack_numbers(packed, PRIME_BITS[0])
+    numbers = np.concatenate([key.decrypt(parts[:, None], ntt=False, last=True) for parts in chunks])
+    numbers = numbers * pow(factor, -1, T) % T
+    return numbers.astype('<u2').view(np.uint8)
+
 # %% ../../nbs/pir/41_bfv.ipynb #69eb9544
 class BfvPirClient(PirClient):
     "Client of private retrieval with BFV: one ciphertext for each row that it asks for."
@@ -139,12 +167,8 @@ class BfvPirClient(PirClient):
         check_wanted(wanted, self.rows)
         seed = os.urandom(32)
         factors = [1 + secrets.randbelow(T - 1) for _ in wanted]
-        doublings = pow(2 ** self.layout.levels, -1, T)
-        first = []
-        for row, factor, second in zip(wanted, factors, _seeded_pairs(seed, len(wanted)), strict=True):
-            selection = _monomial(row // self.layout.per_cell, doublings * factor % T)
-            first.append(_with_second(self._key, self._key.encrypt(selection), second))
-        arrays = dict(seed=np.frombuffer(seed, np.uint8), c0=pack_numbers(np.stack(first), PRIME_BITS[0]))
+        c0 = _encrypt_selections(self._key, self.layout, wanted, factors, seed)
+        arrays = dict(seed=np.frombuffer(seed, np.uint8), c0=c0)
         return arrays, dict(rows=[int(row) for row in wanted], factors=factors)
 
     def decrypt(self,
@@ -155,21 +179,9 @@ class BfvPirClient(PirClient):
         cells = _checked_cells(arrays.get('cells'), len(state['rows']), self.layout)
         out = np.empty((len(cells), self.size), np.uint8)
         for i, (row, factor) in enumerate(zip(state['rows'], state['factors'], strict=True)):
-            chunks = unpack_numbers(cells[i], PRIME_BITS[0])
-            numbers = np.concatenate([self._key.decrypt(parts[:, None], ntt=False, last=True) for parts in chunks])
-            numbers = numbers * pow(factor, -1, T) % T
             start = row % self.layout.per_cell * self.size
-            out[i] = numbers.astype('<u2').view(np.uint8)[start:start + self.size]
+            out[i] = _decrypt_cell(self._key, cells[i], factor)[start:start + self.size]
         return out
-
-
-def _checked_cells(cells, m, layout):
-    "The cells of an answer; raises `FormatError` for another shape"
-    wanted = m, layout.chunks, 2, POLYNOMIAL_BYTES
-    if not isinstance(cells, np.ndarray) or cells.dtype != np.uint8 or cells.shape != wanted:
-        found = f'{cells.dtype} of shape {cells.shape}' if isinstance(cells, np.ndarray) else 'missing'
-        raise FormatError(f'the reply is {found}: wanted uint8 of shape {wanted}')
-    return cells
 
 # %% ../../nbs/pir/41_bfv.ipynb #a73ef34a
 def _expand(parts, layout, galois_keys):
