@@ -96,7 +96,7 @@ class TreeView:
             raise InputError(f'there are {len(photos)} pictures and {len(codes)} codes: '
                              'wanted one each, and ten or more')
         self.photos, self.codes, self.labelled = photos, codes, photos.labels is not None
-        self.labels = photos.labels if self.labelled else np.full(len(photos), '')
+        self.labels: np.ndarray = np.full(len(photos), '') if photos.labels is None else photos.labels
         kinds, count = np.unique(self.labels, return_counts=True)
         self.kinds = kinds[count > 1]
         if not len(self.kinds):
@@ -258,7 +258,8 @@ def tree_explorer(
     view: TreeView,  # what to explore
 ) -> widgets.VBox:  # to be shown as the last line of a cell
     "Sliders, the tree, the walk and the measures."
-    controls, tried = tree_controls(view), []
+    controls = tree_controls(view)
+    tried: list[Look] = []
     drawing, found, table = widgets.HTML(), widgets.HTML(), widgets.HTML()
 
     def update(change=None):

@@ -61,7 +61,7 @@ def node_fills(
     if labels is None:
         is_leaf = np.arange(len(tree.size_)) < tree.n_leaves_
         return Fills(np.where(is_leaf, faded(HUES[0], .35), faded(HUES[0], .6)), {})
-    names, share = purity(tree, labels)
+    names, share = purity(tree, labels.tolist())
     kinds, number = np.unique(names, return_inverse=True)
     table = np.array([[faded(HUES[k % len(HUES)], s) for s in (.25, .5, .75, 1)] for k in range(len(kinds))])
     strength = np.minimum((4 * share ** 2).astype(int), 3)
