@@ -43,12 +43,13 @@ from tree_privacy.wire import read_message, write_message
 
 COMMON = ['tree_privacy', 'format', *(f.name for f in dataclasses.fields(Manifest))]
 OF_LOCKS = {
-    'random-matrix':
-    ['options.form', 'options.rule', 'fields.leaves', 'fields.nodes', 'fields.epsilon', 'fields.longest'],
+    'random-matrix': ['options.form', 'options.rule',
+                      'fields.leaves', 'fields.nodes', 'fields.epsilon', 'fields.longest'],
     'sealed': [],
     'private-walk': ['options.rule', 'options.capacity', 'fields.buckets', 'fields.size'],
     'homomorphic': ['options.form'],
-    'decoy-walk': ['options.rule', 'options.capacity', 'options.decoys', 'fields.buckets', 'fields.size'], }
+    'decoy-walk': ['options.rule', 'options.capacity', 'options.decoys', 'fields.buckets', 'fields.size'],
+}
 FILE_FIELDS = ['files.records', 'files.records.bytes', 'files.records.sha256']
 EXAMINED = {lock: ['lock', 'ids', 'record_size', 'options', 'fields', *own] for lock, own in OF_LOCKS.items()}
 EXAMINED['random-matrix'] = [*COMMON, *OF_LOCKS['random-matrix'], *FILE_FIELDS]
@@ -191,8 +192,8 @@ def test_identical_photographs_all_come_back(works, tmp_path):
 @posix
 def test_names_in_any_script(works, tmp_path):
     names = [
-        '中文/照片.png', 'صورة.png', '😀.png', 'e\u0301.png', '\u00e9.png', ' sp ace .png', 'new\nline.png', '-dash.png',
-        '--key.png', '%s{}.png', '\x1b[31mred.png', '*.png', '\\.png', '"q\'.png', 'bad\udcff.png',
+        '中文/照片.png', 'صورة.png', '😀.png', 'e\u0301.png', '\u00e9.png', ' sp ace .png', 'new\nline.png',
+        '-dash.png', '--key.png', '%s{}.png', '\x1b[31mred.png', '*.png', '\\.png', '"q\'.png', 'bad\udcff.png',
         '/'.join(['deep'] * 40) + '/x.png', 'x' * 240 + '.png']
     for i, name in enumerate(names):
         draw(tmp_path / 'photos' / name, i)
@@ -280,7 +281,7 @@ def tables(names):
 
 
 def test_tables_of_labels_that_work(tmp_path):
-    "Whatever wrote them: a mark at the beginning, any ends of lines, quotes, blanks, more columns, rows twice or others."
+    "Whatever wrote them: a mark at the beginning, any ends of lines, quotes, blanks, columns, rows twice or others."
     names, wrong = [f'{"abc"[i % 3]}/{i:02}.png' for i in range(9)], []
     for kind, data in tables(names):
         (tmp_path / 'labels.csv').write_bytes(data)
@@ -302,7 +303,7 @@ ODD_NAMES = [
 
 @pytest.mark.parametrize('name', ODD_NAMES)
 def test_labels_of_odd_names(name, tmp_path):
-    "A name of any letters has its label, and so has a label of any letters, where Python's writer of CSV wrote the table."
+    "A name of any letters has its label, and a label any letters, where Python's writer of CSV wrote the table."
     with open(tmp_path / 'labels.csv', 'w', newline='', encoding='utf-8') as file:
         csv.writer(file).writerows([('name', 'label'), (name, 'one'), ('other.png', f'x{name}x')])
     assert labels_from_csv(tmp_path / 'labels.csv', [name, 'other.png']) == [('one', ), (f'x{name}x', )]
@@ -800,7 +801,7 @@ def test_evaluate_wants_one_label_for_each(refused, works, tmp_path):
 
 
 def test_where_codes_cannot_be_written(home, refused, works, monkeypatch):
-    "A folder that is missing, a folder itself, a file as a folder, a disk without room: nothing is written, and an old file stays."
+    "A missing folder, a folder itself, a file as a folder, a full disk: nothing is written, and an old file stays."
     refused('no folder', 'encode', home / 'photos', '--out', home / 'missing/x', *QUICK)
     refused('is a folder', 'encode', home / 'photos', '--out', home / 'photos', *QUICK)
     refused('no folder', 'encode', home / 'photos', '--out', home / 'request/x', *QUICK)
