@@ -215,7 +215,7 @@ def test_python_matches_as_compiled_loops_do(seed, n, parents, room):
     near = np.take_along_axis(near, found, 1)
     found[rng.random(n) < .3, parents // 2:] = -1
     given = found, near, rng.integers(0, parents, n), parents, room
-    assert same(balanced.stable_matching.plain(*given), balanced.stable_matching.compiled(*given))
+    assert same(balanced._matching.plain(*given), balanced._matching.compiled(*given))
 
 
 def test_values_that_are_no_numbers_end_a_walk_too():

@@ -19,7 +19,7 @@ from made_codes import (
 from tree_privacy.bits import hamming
 from tree_privacy.core import InputError, NotFittedError
 from tree_privacy.locks.random_matrix import random_node_order
-from tree_privacy.tree.balanced import fanouts, stable_matching
+from tree_privacy.tree.balanced import _matching, fanouts
 from tree_privacy.tree.building import RULES
 from tree_privacy.tree.estimator import MergeTree
 from tree_privacy.tree.search import TreeIndex
@@ -183,7 +183,7 @@ def test_matching_is_stable(run, seed, n, parents, room):
     rng = np.random.default_rng(seed)
     near = rng.permutation(n * parents).reshape(n, parents).astype(np.float32)
     found = np.argsort(-near, 1)
-    matching = getattr(stable_matching, run)
+    matching = getattr(_matching, run)
     got = matching(found, np.take_along_axis(near, found, 1), np.full(n, -1), parents, room)
     count = np.bincount(got[got >= 0], minlength=parents)
     assert count.max() <= room and ((got >= 0).all() or (count == room).all())

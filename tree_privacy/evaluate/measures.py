@@ -8,7 +8,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/evaluate/measures.html.md"""
 __all__ = ['kth_distance', 'recall', 'distance_histogram', 'precision', 'average_precision', 'average_precision_in_stored_order',
            'neighbours_kept', 'Interval', 'bootstrap']
 
-# %% ../../nbs/evaluate/75_measures.ipynb #9f97cacb
+# %% ../../nbs/evaluate/75_measures.ipynb #18709459
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
@@ -18,13 +18,13 @@ from ..bits import hamming
 from ..core import InputError
 from ..images.reading import membership
 
-# %% ../../nbs/evaluate/75_measures.ipynb #0659a05d
+# %% ../../nbs/evaluate/75_measures.ipynb #2eef010b
 def _blocks(m, n):
     "Slices of m queries, so that the distances of a slice to n codes take some 16 MB."
     step = min(4096, max(1, 2 ** 22 // max(1, n)))
     return [slice(i, i + step) for i in range(0, m, step)]
 
-# %% ../../nbs/evaluate/75_measures.ipynb #4375b284
+# %% ../../nbs/evaluate/75_measures.ipynb #aa812963
 def kth_distance(
     codes: np.ndarray,  # (n, d // 8) uint8, the collection
     queries: np.ndarray,  # (m, d // 8) uint8
@@ -38,7 +38,7 @@ def kth_distance(
         out.append(np.stack([edge, (distance < edge[:, None]).sum(1)], axis=1))
     return np.concatenate(out)
 
-# %% ../../nbs/evaluate/75_measures.ipynb #8ddfa73b
+# %% ../../nbs/evaluate/75_measures.ipynb #edbfc581
 def recall(
     found: np.ndarray | Sequence[int],  # (at most k,) int, distances of the results
     near: np.ndarray | Sequence[int],  # (2,) int, a row of `kth_distance`
@@ -49,7 +49,7 @@ def recall(
     inside, on_edge = (found < edge).sum(), (found == edge).sum()
     return float((inside + min(on_edge, k - nearer)) / k)
 
-# %% ../../nbs/evaluate/75_measures.ipynb #14292c11
+# %% ../../nbs/evaluate/75_measures.ipynb #8aa6101b
 def _relevance(labels, query_labels, n, m):
     "(n, c) and (m, c) bool, which photograph and which query has which label; refuses what does not fit."
     if (getattr(labels, 'ndim', 1) == 2) != (getattr(query_labels, 'ndim', 1) == 2):
@@ -66,7 +66,7 @@ def _relevance(labels, query_labels, n, m):
                          'wanted the same columns')
     return has, asks
 
-# %% ../../nbs/evaluate/75_measures.ipynb #c09d7977
+# %% ../../nbs/evaluate/75_measures.ipynb #f2f8af1b
 def distance_histogram(
     codes: np.ndarray,  # (n, d // 8) uint8, the collection
     labels: Any,  # n labels: each a str or several in a tuple, list or set; or an (n, c) bool table
@@ -84,7 +84,7 @@ def distance_histogram(
         out.append(np.bincount(key.ravel(), minlength=2 * bins * len(key)).reshape(-1, bins, 2))
     return np.concatenate(out)
 
-# %% ../../nbs/evaluate/75_measures.ipynb #4b44cb2f
+# %% ../../nbs/evaluate/75_measures.ipynb #70b7d8d2
 def precision(
     histogram: np.ndarray,  # (m, d + 1, 2) int, from `distance_histogram`
     k: int = 1,  # how many results; 1 gives the accuracy
@@ -97,7 +97,7 @@ def precision(
     taken = (k - nearer).clip(0, there)  # of each distance, how many are among the first k
     return (taken * relevant / np.maximum(there, 1)).sum(-1) / k
 
-# %% ../../nbs/evaluate/75_measures.ipynb #5d24dd94
+# %% ../../nbs/evaluate/75_measures.ipynb #546dc44b
 def average_precision(
     histogram: np.ndarray,  # (m, d + 1, 2) int, from `distance_histogram`
 ) -> np.ndarray:  # (m,) float, 0 ... 1; 0 where nothing is relevant
@@ -111,7 +111,7 @@ def average_precision(
     gained = r / np.maximum(t, 1) * of_one
     return gained.sum(-1) / np.maximum(r.sum(-1), 1)
 
-# %% ../../nbs/evaluate/75_measures.ipynb #dad9fc03
+# %% ../../nbs/evaluate/75_measures.ipynb #a298a163
 def average_precision_in_stored_order(
     codes: np.ndarray,  # (n, d // 8) uint8, the collection
     labels: Any,  # n labels, as for `distance_histogram`
@@ -130,7 +130,7 @@ def average_precision_in_stored_order(
         out.append(np.einsum('ij,ij->i', at, relevant) / np.maximum(relevant.sum(1), 1))
     return np.concatenate(out)
 
-# %% ../../nbs/evaluate/75_measures.ipynb #7424b40c
+# %% ../../nbs/evaluate/75_measures.ipynb #adf494d3
 def neighbours_kept(
     codes: np.ndarray,  # (n, d // 8) uint8, the collection
     queries: np.ndarray,  # (m, d // 8) uint8
@@ -149,14 +149,14 @@ def neighbours_kept(
         out.append(((here < edge) + (here == edge) * chance).mean(1))
     return np.concatenate(out)
 
-# %% ../../nbs/evaluate/75_measures.ipynb #517c96bf
+# %% ../../nbs/evaluate/75_measures.ipynb #fbf7a145
 class Interval(TypedDict):
     "A mean over draws and queries with the middle 95 % of its redraws."
     mean: float
     low: float
     high: float
 
-# %% ../../nbs/evaluate/75_measures.ipynb #a73650b8
+# %% ../../nbs/evaluate/75_measures.ipynb #53d55e55
 def bootstrap(
     values: Any,  # (draws, queries) float, one value a query, or (queries,), or a list of draws of different lengths
     seed: int = 0,  # the same seed gives the same redraws, so that differences can be paired

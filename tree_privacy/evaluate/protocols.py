@@ -8,7 +8,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/evaluate/protocols.html.md"""
 __all__ = ['HEADER', 'sample_per_class', 'Split', 'splits', 'Judgement', 'evaluate_binariser', 'format_row', 'find_data_set',
            'photograph_features']
 
-# %% ../../nbs/evaluate/76_protocols.ipynb #b0899794
+# %% ../../nbs/evaluate/76_protocols.ipynb #e5ea5fff
 import os
 import tarfile
 import tempfile
@@ -28,7 +28,7 @@ from ..images.binarisers import Binariser
 from ..images.features import features
 from ..images.photos import folder
 
-# %% ../../nbs/evaluate/76_protocols.ipynb #60a4bdd7
+# %% ../../nbs/evaluate/76_protocols.ipynb #405e5576
 def sample_per_class(
     labels: Sequence[str] | np.ndarray,  # (n,) one word each
     each: int,  # how many of each label
@@ -45,7 +45,7 @@ def sample_per_class(
     drawn = np.concatenate([rng.permutation(np.flatnonzero(words == k))[:each] for k in kinds])
     return np.sort(drawn), np.setdiff1d(np.arange(len(words)), drawn)
 
-# %% ../../nbs/evaluate/76_protocols.ipynb #eafefac7
+# %% ../../nbs/evaluate/76_protocols.ipynb #f5f29f14
 @dataclass(frozen=True)
 class Split:
     "Numbers of the photographs that are learned from, searched, and asked about."
@@ -53,7 +53,7 @@ class Split:
     collection: np.ndarray  # (n,) int
     asked: np.ndarray  # (m,) int
 
-# %% ../../nbs/evaluate/76_protocols.ipynb #4742a6c1
+# %% ../../nbs/evaluate/76_protocols.ipynb #29b0e7af
 def splits(
     labels: Sequence[str] | np.ndarray,  # (n,) of the training part
     asked_labels: Sequence[str] | np.ndarray,  # (m,) of the test part, which has the numbers n ... n + m - 1
@@ -75,7 +75,7 @@ def splits(
             'unseen': Split(half, other, test),
             'new categories': Split(train[~is_new[train]], train[is_new[train]], test[is_new[test]])}
 
-# %% ../../nbs/evaluate/76_protocols.ipynb #11862195
+# %% ../../nbs/evaluate/76_protocols.ipynb #8c6dd176
 @dataclass(frozen=True)
 class Judgement:
     "Measures of a binariser on a split, one value a query."
@@ -84,13 +84,13 @@ class Judgement:
     stored_order: np.ndarray  # (m,) float, the literature's figure
     seconds: float  # of fitting
 
-# %% ../../nbs/evaluate/76_protocols.ipynb #435de522
+# %% ../../nbs/evaluate/76_protocols.ipynb #9e6045a4
 def evaluate_binariser(
     binariser: Binariser,  # not fitted yet
     found: np.ndarray,  # (n, f) float32, features of all photographs
     labels: Sequence[str] | np.ndarray,  # (n,) one word each
     split: Split,  # what is learned from, searched and asked
-) -> Judgement:
+) -> Judgement:  # one value a query
     "Fit a binariser, and measure its codes."
     words, start = np.asarray(labels), time.perf_counter()
     binariser.fit(found[split.learned], words[split.learned])
@@ -100,13 +100,13 @@ def evaluate_binariser(
     counts = distance_histogram(*given)
     return Judgement(precision(counts), average_precision(counts), average_precision_in_stored_order(*given), seconds)
 
-
+# %% ../../nbs/evaluate/76_protocols.ipynb #33352a54
 def _codes_in_parts(binariser, found, numbers):
     "Codes of some photographs, at most 4,096 at a time."
     parts = np.array_split(numbers, -(-len(numbers) // 4096))
     return np.concatenate([binariser.transform(found[some]) for some in parts])
 
-# %% ../../nbs/evaluate/76_protocols.ipynb #667321c7
+# %% ../../nbs/evaluate/76_protocols.ipynb #2be13f7f
 HEADER = f'{"":34} accuracy             mAP, tie-aware       stored  fit, s'
 
 
@@ -120,7 +120,7 @@ def format_row(
     return (f'{name:34} {a["mean"]:.3f} ({a["low"]:.3f}-{a["high"]:.3f})  '
             f'{m["mean"]:.3f} ({m["low"]:.3f}-{m["high"]:.3f})  {stored:.3f}  {seconds:5.0f}')
 
-# %% ../../nbs/evaluate/76_protocols.ipynb #08654d15
+# %% ../../nbs/evaluate/76_protocols.ipynb #088dc604
 def find_data_set(
     name: str,  # of a data set, for example 'photos-100'
     temporary: str,  # a folder for what has to be unpacked
@@ -137,7 +137,7 @@ def find_data_set(
         archive.extractall(f'{temporary}/{name}')
     return Path(temporary, name)
 
-
+# %% ../../nbs/evaluate/76_protocols.ipynb #f20eb531
 def photograph_features(
     name: str,  # of a data set
 ) -> tuple[np.ndarray, np.ndarray, int]:  # (n + m, f) features, training part first; (n + m,) labels; n

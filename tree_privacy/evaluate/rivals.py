@@ -7,7 +7,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/evaluate/rivals.html.md"""
 # %% auto #0
 __all__ = ['kmeans_tree']
 
-# %% ../../nbs/evaluate/74_rivals.ipynb #3d3410df
+# %% ../../nbs/evaluate/74_rivals.ipynb #c5af4957
 import numpy as np
 
 from ..bits import check_codes, signs
@@ -16,7 +16,7 @@ from ..tree.balanced import kmeans_split
 from ..tree.estimator import MergeTree, put_arrays
 from ..tree.structure import make_tree
 
-# %% ../../nbs/evaluate/74_rivals.ipynb #1d1e75fb
+# %% ../../nbs/evaluate/74_rivals.ipynb #43ae9616
 def _divide(points, some, k, rng, rows):
     "The number of the node that holds some points; rows gets the children of the inner nodes, lower ones first."
     if len(some) == 1:
@@ -25,7 +25,7 @@ def _divide(points, some, k, rng, rows):
     rows.append([_divide(points, some[group == g], k, rng, rows) for g in range(group.max() + 1)])
     return len(points) + len(rows) - 1
 
-# %% ../../nbs/evaluate/74_rivals.ipynb #906de19c
+# %% ../../nbs/evaluate/74_rivals.ipynb #dc95b789
 def kmeans_tree(
     codes: np.ndarray,  # (n, d // 8) uint8, packed
     k: int = 8,  # children of a node, at most

@@ -8,7 +8,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/tree/balanced.html.md"""
 __all__ = ['fanouts', 'kmeans_split', 'divide_levels', 'stable_matching', 'level_means', 'flatten_parents', 'with_half_square',
            'reassign_children', 'siblings_together', 'build_balanced']
 
-# %% ../../nbs/tree/18_balanced.ipynb #69039071
+# %% ../../nbs/tree/18_balanced.ipynb #9010a1c7
 import itertools
 import math
 from typing import Any
@@ -20,7 +20,7 @@ from ..kernels import kernel
 from .structure import GRID, child_table, exact_points, on_grid
 from .walk import nearest_leaves
 
-# %% ../../nbs/tree/18_balanced.ipynb #0352ae06
+# %% ../../nbs/tree/18_balanced.ipynb #88fe427c
 def fanouts(
     n: int,  # number of leaves
     shape: tuple[int, int, int],  # children of the root, of other nodes at most, of lowest nodes
@@ -40,12 +40,12 @@ def fanouts(
         out.append(k)
     return out
 
-# %% ../../nbs/tree/18_balanced.ipynb #27d42b5d
+# %% ../../nbs/tree/18_balanced.ipynb #1338c1b8
 def _nearness(points, centre):
     "(n, k): p · c - c² / 2 of every point and centre, the larger the nearer."
     return points @ centre.T - (centre ** 2).sum(1) / 2
 
-
+# %% ../../nbs/tree/18_balanced.ipynb #247676cc
 def _lloyd(points, centre, rounds=25):
     "The sum over the points of the nearness of their centres, and centres (k, d), after some rounds of k-means."
     for _ in range(rounds):
@@ -58,7 +58,7 @@ def _lloyd(points, centre, rounds=25):
             break
     return _nearness(points, centre).max(1).sum(dtype=np.float64), centre
 
-# %% ../../nbs/tree/18_balanced.ipynb #aae34199
+# %% ../../nbs/tree/18_balanced.ipynb #61f8575f
 def kmeans_split(
     points: np.ndarray,  # (n, d) float, on the grid
     k: int,  # groups wanted
@@ -76,7 +76,7 @@ def kmeans_split(
     group = np.unique(_nearness(points, centre).argmax(1), return_inverse=True)[1]
     return group if group.any() else np.arange(len(points)) % k  # points that cannot be told apart
 
-# %% ../../nbs/tree/18_balanced.ipynb #0fec33d8
+# %% ../../nbs/tree/18_balanced.ipynb #d91eed9e
 def divide_levels(
     points: np.ndarray,  # (n, d) float, on the grid
     fanout: list[int],  # children a node from the root down, from `fanouts`
@@ -102,9 +102,9 @@ def divide_levels(
         parents.append(up)
     return parents
 
-# %% ../../nbs/tree/18_balanced.ipynb #cfd1cd43
+# %% ../../nbs/tree/18_balanced.ipynb #6e419ce2
 def _plain_matching(found, near, before, parents, room):
-    "Like `stable_matching`, in Python."
+    "Like `_matching`, in Python."
     held, worth = [[-1] * room for _ in range(parents)], [[-np.inf] * room for _ in range(parents)]
     choices, nearness, out = found.tolist(), near.tolist(), before.tolist()
     asked, waiting = [0] * len(choices), list(range(len(choices)))[::-1]
@@ -124,16 +124,10 @@ def _plain_matching(found, near, before, parents, room):
                 break
     return np.array(out, before.dtype)
 
-# %% ../../nbs/tree/18_balanced.ipynb #e8878136
+# %% ../../nbs/tree/18_balanced.ipynb #94093dde
 @kernel(plain=_plain_matching, work=lambda found, *rest: len(found), small=2_048)
-def stable_matching(
-    found: np.ndarray,  # (n, wanted) int, parents in the order of their nearness, -1 where there are fewer
-    near: np.ndarray,  # (n, wanted) float32, how near, the larger the nearer
-    before: np.ndarray,  # (n,) int, the parent that each node has now
-    parents: int,  # how many parents there are
-    room: int,  # how many children a parent may have
-) -> np.ndarray:  # (n,) int, the parent of each node; the one before for a node that finds no room
-    "Stable matching of nodes and parents: no node and parent would both rather have each other."
+def _matching(found, near, before, parents, room):
+    "(n,) int, the parent of each node by a stable matching."
     n, wanted = found.shape
     held, worth = np.full((parents, room), -1), np.full((parents, room), -np.inf, np.float32)
     out, asked, waiting, top = before.copy(), np.zeros(n, np.int64), np.arange(n)[::-1].copy(), n
@@ -152,7 +146,18 @@ def stable_matching(
                 break
     return out
 
-# %% ../../nbs/tree/18_balanced.ipynb #7af38bac
+# %% ../../nbs/tree/18_balanced.ipynb #2946a722
+def stable_matching(
+    found: np.ndarray,  # (n, wanted) int, parents in the order of their nearness, -1 where there are fewer
+    near: np.ndarray,  # (n, wanted) float32, how near, the larger the nearer
+    before: np.ndarray,  # (n,) int, the parent that each node has now
+    parents: int,  # how many parents there are
+    room: int,  # how many children a parent may have
+) -> np.ndarray:  # (n,) int, the parent of each node; the one before for a node that finds no room
+    "Stable matching of nodes and parents: no node and parent would both rather have each other."
+    return _matching(found, near, before, parents, room)
+
+# %% ../../nbs/tree/18_balanced.ipynb #e6b78178
 def level_means(
     points: np.ndarray,  # (n, d) float, leaves on the grid
     sizes: np.ndarray,  # (n,) how many photographs each leaf stands for
@@ -168,7 +173,7 @@ def level_means(
         out.append(on_grid(total / sizes[:, None]).astype(points.dtype))
     return out
 
-
+# %% ../../nbs/tree/18_balanced.ipynb #53eaaa8e
 def flatten_parents(
     parents: list[np.ndarray],  # parents of the nodes of every level, from the leaves up
 ) -> np.ndarray:  # (nodes,) int64, numbered level by level from the leaves on, -1 for the root
@@ -183,7 +188,7 @@ def with_half_square(
     "Points as vectors whose product with (q, 1) is the larger, the nearer q is."
     return np.hstack([points, -(points ** 2).sum(1, keepdims=True) / 2])
 
-# %% ../../nbs/tree/18_balanced.ipynb #f187608c
+# %% ../../nbs/tree/18_balanced.ipynb #a23217e9
 def reassign_children(
     points: np.ndarray,  # (n, d) float, leaves on the grid
     sizes: np.ndarray,  # (n,) how many photographs each leaf stands for
@@ -205,7 +210,7 @@ def reassign_children(
             parents[i + 1] = parents[i + 1][kept]
     return parents
 
-# %% ../../nbs/tree/18_balanced.ipynb #f091dd4f
+# %% ../../nbs/tree/18_balanced.ipynb #12599439
 def siblings_together(
     parents: list[np.ndarray],  # parents of the nodes of every level, from the leaves up
 ) -> tuple[list[np.ndarray], np.ndarray]:  # the same under new numbers; (n,) int, the new number of every leaf
@@ -217,7 +222,7 @@ def siblings_together(
         number = np.argsort(order)
     return out, number
 
-# %% ../../nbs/tree/18_balanced.ipynb #2dbb87d5
+# %% ../../nbs/tree/18_balanced.ipynb #099436f5
 def build_balanced(
     points: np.ndarray,  # (n, d) float, codes as +1 and -1, perhaps with coordinates for tags
     sizes: np.ndarray,  # (n,) int, how many photographs each stands for

@@ -7,7 +7,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/tree/building.html.md"""
 # %% auto #0
 __all__ = ['RULES', 'TreeOptions', 'check_options', 'photograph_counts', 'check_tags', 'tag_columns', 'build_tree']
 
-# %% ../../nbs/tree/19_building.ipynb #bc2f8aef
+# %% ../../nbs/tree/19_building.ipynb #6204de89
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 
@@ -19,10 +19,10 @@ from .balanced import build_balanced
 from .merging import merge_pairs, widen
 from .structure import CodeTree, child_table, make_tree, on_grid
 
-# %% ../../nbs/tree/19_building.ipynb #c848e979
+# %% ../../nbs/tree/19_building.ipynb #2db96748
 RULES = 'original', 'checked', 'tagged', 'balanced'
 
-# %% ../../nbs/tree/19_building.ipynb #65048469
+# %% ../../nbs/tree/19_building.ipynb #77cab05f
 @dataclass(eq=False, repr=False)
 class TreeOptions:
     "Options of a tree, for any rule."
@@ -42,15 +42,15 @@ class TreeOptions:
         if self.spread is None:
             self.spread = .4 if self.rule == 'balanced' else 0.
 
-    def lower_threshold(self) -> float:
-        "The lower threshold that is used: the one given, or .05 less than `threshold`."
+    def lower_threshold(self) -> float:  # the one given, or .05 less than `threshold`
+        "The lower threshold that is used."
         return max(0, self.threshold - .05) if self.low_threshold is None else self.low_threshold
 
     def check(self) -> None:
         "Raise `InputError` for options that cannot make a tree."
         check_options(self)
 
-# %% ../../nbs/tree/19_building.ipynb #2f785ea0
+# %% ../../nbs/tree/19_building.ipynb #3dc54ebc
 def check_options(
     o: TreeOptions,  # options, perhaps of a tree
 ) -> None:
@@ -65,15 +65,15 @@ def check_options(
                          'wanted a whole number from 0 on, and .0001 to 1')
     if not is_whole(o.branching, 2, 16) or o.branching not in (2, 4, 8, 16):
         raise InputError(f'branching is {o.branching}: wanted 2, 4, 8 or 16')
-    if not isinstance(o.shape, (tuple, list)) or len(o.shape) != 3 or not all(is_whole(v, 2, 2 ** 20) for v in o.shape):
-        raise InputError(f'shape is {o.shape}: wanted three numbers from 2 on: '
-                         'children of the root, of other nodes, of lowest nodes')
+    three = isinstance(o.shape, (tuple, list)) and len(o.shape) == 3
+    if not three or not all(is_whole(v, 2, 2 ** 20) for v in o.shape):
+        raise InputError(f'shape is {o.shape}: wanted three numbers from 2 on: root, other nodes, lowest nodes')
     if not is_number(o.spread, 0, 1) or not is_number(o.tag_weight, 0, 1):
         raise InputError(f'spread is {o.spread} and tag_weight {o.tag_weight}: wanted 0 to 1')
     if not is_whole(o.seed, 0, 2 ** 63):
         raise InputError(f'seed is {o.seed!r}: wanted a whole number from 0 on')
 
-# %% ../../nbs/tree/19_building.ipynb #f42611bc
+# %% ../../nbs/tree/19_building.ipynb #b4829e0f
 def photograph_counts(
     codes: np.ndarray,  # (n, d // 8) uint8, packed
     sizes: Sequence[int] | np.ndarray | None,  # (n,) how many photographs each code stands for, or None for one each
@@ -87,7 +87,7 @@ def photograph_counts(
                          f'wanted ({len(codes)},) whole numbers from 1 to 2 ** 32, one for each code')
     return some.astype(np.int64)
 
-# %% ../../nbs/tree/19_building.ipynb #cf2036fe
+# %% ../../nbs/tree/19_building.ipynb #f9b7876b
 def check_tags(
     rule: str,  # the rule of the tree
     n: int,  # how many codes there are
@@ -105,7 +105,7 @@ def check_tags(
     if strange is not None:
         raise InputError(f'a tag is {strange!r}: wanted a word, or None where there is none')
 
-# %% ../../nbs/tree/19_building.ipynb #b55438b5
+# %% ../../nbs/tree/19_building.ipynb #74b32dd1
 def tag_columns(
     tags: Sequence[str | None],  # (n,) one a code, None where there is none
     leaf: np.ndarray,  # (n,) int, the leaf of each code
@@ -122,7 +122,7 @@ def tag_columns(
     share = columns / np.bincount(leaf, count)[:, None]
     return on_grid(share * np.sqrt(4 * bits * weight / 2))
 
-# %% ../../nbs/tree/19_building.ipynb #b65bf400
+# %% ../../nbs/tree/19_building.ipynb #d289718a
 def build_tree(
     codes: np.ndarray,  # (n, d // 8) uint8, packed
     options: TreeOptions,  # rule, and what it needs

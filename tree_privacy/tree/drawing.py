@@ -7,7 +7,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/tree/drawing.html.md"""
 # %% auto #0
 __all__ = ['x_positions', 'draw_tree']
 
-# %% ../../nbs/tree/21_drawing.ipynb #4c968cf8
+# %% ../../nbs/tree/21_drawing.ipynb #3e604a73
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from .structure import CodeTree, check_fitted, purity, upward
 
-# %% ../../nbs/tree/21_drawing.ipynb #55950161
+# %% ../../nbs/tree/21_drawing.ipynb #fca7e146
 def x_positions(
     tree: CodeTree,  # fitted
 ) -> np.ndarray:  # (nodes,) float, 0 ... n_leaves - 1
@@ -33,7 +33,7 @@ def x_positions(
         x[i] = (x[row].min() + x[row].max()) / 2
     return x
 
-# %% ../../nbs/tree/21_drawing.ipynb #f20daae7
+# %% ../../nbs/tree/21_drawing.ipynb #4625ee6a
 def _links(tree, x):
     "(nodes - 1,) int, every node but the root, and (nodes - 1, 17, 2) float, its line up to and across to its parent."
     child = np.flatnonzero(tree.parent_ >= 0)
@@ -49,7 +49,7 @@ def _polar(xy, n, height):
     angle, radius = 2 * np.pi * xy[..., 0] / n, 1 - xy[..., 1] / max(1, height)
     return np.stack([radius * np.sin(angle), radius * np.cos(angle)], -1)
 
-# %% ../../nbs/tree/21_drawing.ipynb #1a95cf03
+# %% ../../nbs/tree/21_drawing.ipynb #4bc4247d
 def _colours(ax, names, share):
     "(nodes, 4) float: red, green, blue of the label below, and a strength; a legend for at most twenty labels."
     import matplotlib.pyplot as plt
@@ -63,7 +63,7 @@ def _colours(ax, names, share):
         ax.legend(handles, shown, fontsize=7, loc='center left', bbox_to_anchor=(1, .5), frameon=False, handlelength=1)
     return np.c_[palette[number], .3 + .7 * share ** 2]
 
-# %% ../../nbs/tree/21_drawing.ipynb #2ab7583e
+# %% ../../nbs/tree/21_drawing.ipynb #cce64ecb
 def draw_tree(
     tree: CodeTree,  # fitted
     title: str = 'tree',  # shown above, before the number of leaves and the height

@@ -7,7 +7,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/tree/estimator.html.md"""
 # %% auto #0
 __all__ = ['MergeTree', 'put_arrays', 'mean_similarity']
 
-# %% ../../nbs/tree/22_estimator.ipynb #e28c3a38
+# %% ../../nbs/tree/22_estimator.ipynb #e0f48b91
 import copy
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -22,9 +22,11 @@ from .growing import insert_codes, refresh_tree, remove_photographs
 from .structure import CodeTree, check_fitted, renumber_tree, search_vectors
 from .walk import nearest_leaves
 
-# %% ../../nbs/tree/22_estimator.ipynb #4c16eee9
+# %% ../../nbs/tree/22_estimator.ipynb #b48ddea0
 class MergeTree(TreeOptions, CodeTree):
     "Tree of binary codes, by one of four rules; an estimator in the manner of scikit-learn."
+    __delwrap__ = TreeOptions  # fastcore finds the comments of the options there
+
     def __repr__(self) -> str:
         fitted = f'{self.n_leaves_} leaves, height {self.height_[-1]}' if hasattr(self, 'height_') else 'not fitted'
         return f'MergeTree({self.rule!r}, {fitted})'
@@ -75,7 +77,7 @@ class MergeTree(TreeOptions, CodeTree):
         "Draw the tree."
         return draw_tree(self, self.rule, labels, followed, ax, radial)
 
-# %% ../../nbs/tree/22_estimator.ipynb #05417732
+# %% ../../nbs/tree/22_estimator.ipynb #adb9fc26
 def put_arrays(
     tree: MergeTree,  # gets the arrays
     arrays: CodeTree,  # what was built

@@ -7,7 +7,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/tree/growing.html.md"""
 # %% auto #0
 __all__ = ['rebuild_from_parents', 'overfull_nodes', 'split_overfull', 'insert_codes', 'remove_photographs', 'refresh_tree']
 
-# %% ../../nbs/tree/20_growing.ipynb #ab016808
+# %% ../../nbs/tree/20_growing.ipynb #a92acd4f
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,7 +21,7 @@ from .building import TreeOptions, photograph_counts
 from .structure import CodeTree, check_fitted, child_table, exact_points, leaf_codes, make_tree
 from .walk import nearest_leaves
 
-# %% ../../nbs/tree/20_growing.ipynb #64bacc7b
+# %% ../../nbs/tree/20_growing.ipynb #5bebabef
 def rebuild_from_parents(
     parent: np.ndarray,  # (nodes,) int, the parent of each node, -1 for the root, in any order
     leaves: np.ndarray,  # (n_leaves,) int, which nodes are leaves
@@ -42,7 +42,7 @@ def rebuild_from_parents(
     number[order] = np.arange(len(order))
     return make_tree(child_table(number[parent[order]], len(leaves)), points, leaf, count)
 
-# %% ../../nbs/tree/20_growing.ipynb #736332e6
+# %% ../../nbs/tree/20_growing.ipynb #42ec0994
 def overfull_nodes(
     tree: CodeTree,  # fitted
     shape: tuple[int, int, int],  # children of the root, of other nodes, of lowest nodes
@@ -57,7 +57,7 @@ def overfull_nodes(
     full = full[height[full] == height[full].min(initial=tree.height_[-1])]
     return full + tree.n_leaves_, usual[full]
 
-# %% ../../nbs/tree/20_growing.ipynb #ab0ad186
+# %% ../../nbs/tree/20_growing.ipynb #415c2a53
 def split_overfull(
     tree: CodeTree,  # fitted
     options: TreeOptions,  # rule, shape and seed
@@ -84,7 +84,7 @@ def split_overfull(
         tree = rebuild_from_parents(np.append(parent, new), np.arange(n), tree.feature_[:n], tree.leaf_, tree.count_)
     return tree
 
-# %% ../../nbs/tree/20_growing.ipynb #85ee7300
+# %% ../../nbs/tree/20_growing.ipynb #f63c5c99
 def _number_codes(here, codes):
     "(m,) int, each code's leaf, or for new codes the numbers that follow; and (new, d // 8) uint8, the new codes."
     both, place = np.unique(np.concatenate([here, codes]), axis=0, return_inverse=True)
@@ -104,7 +104,7 @@ def _parents_of_new(tree, points):
     parent = tree.parent_.astype(np.int64)
     return parent, parent[nearest]
 
-# %% ../../nbs/tree/20_growing.ipynb #df78acb2
+# %% ../../nbs/tree/20_growing.ipynb #b02aebc6
 def insert_codes(
     tree: CodeTree,  # fitted
     codes: np.ndarray,  # (m, d // 8) uint8, packed; these photographs get the numbers that follow
@@ -128,7 +128,7 @@ def insert_codes(
                                  np.append(tree.leaf_, leaf), np.append(tree.count_, count))
     return split_overfull(grown, options)
 
-# %% ../../nbs/tree/20_growing.ipynb #df83e335
+# %% ../../nbs/tree/20_growing.ipynb #b5030fae
 def remove_photographs(
     tree: CodeTree,  # fitted
     ids: Sequence[int] | np.ndarray,  # (m,) numbers of photographs; those above move down, as with numpy.delete
@@ -148,7 +148,7 @@ def remove_photographs(
     leaves, leaf = np.unique(np.delete(tree.leaf_, gone), return_inverse=True)
     return rebuild_from_parents(tree.parent_, leaves, tree.feature_[leaves], leaf, np.delete(tree.count_, gone))
 
-# %% ../../nbs/tree/20_growing.ipynb #6155acda
+# %% ../../nbs/tree/20_growing.ipynb #556ded9d
 def refresh_tree(
     tree: CodeTree,  # fitted, with all leaves at one depth
     options: TreeOptions,  # rule of the tree, which has to be 'balanced'

@@ -7,7 +7,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/tree/search.html.md"""
 # %% auto #0
 __all__ = ['SearchResult', 'TreeIndex']
 
-# %% ../../nbs/tree/23_search.ipynb #13ed15d3
+# %% ../../nbs/tree/23_search.ipynb #43b97936
 import itertools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ from ..core import InputError, as_array, check_positive
 from ..kernels import kernel
 from .estimator import MergeTree
 from .structure import check_fitted, leaf_members
-from .walk import descend, grow_array, plain_descend
+from .walk import best_leaves
 
-# %% ../../nbs/tree/23_search.ipynb #45478e0d
+# %% ../../nbs/tree/23_search.ipynb #a20fff04
 def _plain_nearest_members(leaf, score, d, start, ids, k):
     "(at most k,) int: distance * 2 ** 48 + id of the nearest photographs in some leaves, in rising order; in numpy."
     each = start[leaf + 1] - start[leaf]
@@ -33,26 +33,29 @@ def _plain_nearest_members(leaf, score, d, start, ids, k):
 
 def _nearest_members(leaf, score, d, start, ids, k):
     "The same in loops."
-    key, count = np.empty(256, np.int64), 0
+    total, count = 0, 0
+    for x in leaf:
+        total += start[x + 1] - start[x]
+    key = np.empty(total, np.int64)
     for i in range(len(leaf)):
         first, last = start[leaf[i]], start[leaf[i] + 1]
-        key = grow_array(key, count + last - first)
-        key[count:count + last - first] = ids[first:last] + (np.int64(round((d / 2 - score[i]) / 2)) << 48)
+        distance = np.int64(round((d / 2 - score[i]) / 2))
+        key[count:count + last - first] = ids[first:last] + (distance << 48)
         count += last - first
-    return np.sort(np.partition(key[:count], k - 1)[:k] if count > k else key[:count])
+    return np.sort(np.partition(key, k - 1)[:k] if count > k else key)
 
-# %% ../../nbs/tree/23_search.ipynb #a6592d0d
+# %% ../../nbs/tree/23_search.ipynb #c79ebca0
 def _plain_search_codes(children, n_leaves, table, queries, start, ids, k, nodes, fill, found, distance, visits):
     "Like `_search_codes`, in numpy."
     d, followed = table.shape[1] - 1, np.zeros(0, np.int64)
     requests = np.hstack([signs(queries), np.ones((len(queries), 1), np.float32)]).astype(table.dtype)
     for i, request in enumerate(requests):
-        leaf, score, visits[i], followed = plain_descend(children, n_leaves, table, request, k, nodes, 0., fill)
+        leaf, score, visits[i], followed = best_leaves.plain(children, n_leaves, table, request, k, nodes, 0., fill)
         key = _plain_nearest_members(leaf, score, d, start, ids, k)
         found[i, :len(key)], distance[i, :len(key)] = key & ((1 << 48) - 1), key >> 48
     return followed
 
-
+# %% ../../nbs/tree/23_search.ipynb #6b6f1115
 @kernel(plain=_plain_search_codes, small=5_000,  # up to 124 queries in a tree of a few thousand codes
         work=lambda children, n_leaves, table, queries, *rest: max(len(table), 40 * len(queries)))
 def _search_codes(children, n_leaves, table, queries, start, ids, k, nodes, fill, found, distance, visits):
@@ -62,20 +65,20 @@ def _search_codes(children, n_leaves, table, queries, start, ids, k, nodes, fill
     for i in range(len(queries)):
         for x in range(d):
             request[x] = 1 if queries[i, x >> 3] >> (7 - (x & 7)) & 1 else -1
-        leaf, score, visits[i], followed = descend(children, n_leaves, table, request, k, nodes, 0., fill)
+        leaf, score, visits[i], followed = best_leaves(children, n_leaves, table, request, k, nodes, 0., fill)
         key = _nearest_members(leaf, score, d, start, ids, k)
         for j in range(len(key)):
             found[i, j], distance[i, j] = key[j] & ((1 << 48) - 1), key[j] >> 48
     return followed
 
-# %% ../../nbs/tree/23_search.ipynb #fafa9dbd
+# %% ../../nbs/tree/23_search.ipynb #9625f3ba
 def _even_slices(n, most):
     "Slices of 0 ... n - 1 of nearly equal lengths, each at most `most`."
     parts = max(1, -(-n // most))
     edges = np.linspace(0, n, parts + 1).astype(int)
     return [slice(a, b) for a, b in itertools.pairwise(edges)]
 
-# %% ../../nbs/tree/23_search.ipynb #4f6fbceb
+# %% ../../nbs/tree/23_search.ipynb #f17aff3b
 @dataclass(frozen=True)
 class SearchResult:
     "Results of a search: of one query, or of m queries as rows that are filled up with -1."
@@ -84,7 +87,7 @@ class SearchResult:
     visits: int | np.ndarray  # how many nodes were scored; of many queries (m,) int64
     followed: np.ndarray | None = None  # int64, nodes whose children were scored; None for many queries
 
-# %% ../../nbs/tree/23_search.ipynb #f567ed96
+# %% ../../nbs/tree/23_search.ipynb #fa343897
 class TreeIndex:
     "A tree in the clear, ready to be searched; later changes of the tree do not reach it."
     def __init__(self,

@@ -8,7 +8,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/tree/structure.html.md"""
 __all__ = ['GRID', 'similarity', 'on_grid', 'exact_points', 'CodeTree', 'check_fitted', 'make_tree', 'child_table', 'upward',
            'leaf_members', 'leaf_codes', 'purity', 'tree_text', 'tree_summary', 'search_vectors', 'renumber_tree']
 
-# %% ../../nbs/tree/15_structure.ipynb #44acb7a9
+# %% ../../nbs/tree/15_structure.ipynb #896eda12
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ import numpy as np
 from ..bits import pack
 from ..core import InputError, NotFittedError, as_array
 
-# %% ../../nbs/tree/15_structure.ipynb #262feaac
+# %% ../../nbs/tree/15_structure.ipynb #eb25c13a
 def similarity(
     p: np.ndarray,  # (m, d) float32, points with coordinates in -1 ... 1
     q: np.ndarray,  # (n, d) float32, points with coordinates in -1 ... 1
@@ -26,17 +26,17 @@ def similarity(
     squares = (p ** 2).sum(1)[:, None] + (q ** 2).sum(1) - 2 * p @ q.T
     return 1 - squares / (4 * p.shape[1])
 
-# %% ../../nbs/tree/15_structure.ipynb #eeb42a8c
+# %% ../../nbs/tree/15_structure.ipynb #5c69df0c
 GRID = 64  # coordinates that are compared are multiples of 1 / GRID
 
-# %% ../../nbs/tree/15_structure.ipynb #63487f55
+# %% ../../nbs/tree/15_structure.ipynb #1c4b465b
 def on_grid(
     points: np.ndarray,  # any shape, float
 ) -> np.ndarray:  # the same shape and type, multiples of 1 / 64
     "Coordinates rounded to multiples of 1 / 64."
     return np.rint(points * GRID) / GRID
 
-# %% ../../nbs/tree/15_structure.ipynb #5c08e3b8
+# %% ../../nbs/tree/15_structure.ipynb #86deb50d
 def exact_points(
     points: np.ndarray,  # (n, d) float
 ) -> np.ndarray:  # (n, d) float32 or float64, multiples of 1 / 64
@@ -47,7 +47,7 @@ def exact_points(
     largest = 1.5 * longest ** 2 * 2 * GRID ** 2
     return points.astype(np.float32 if largest <= 2 ** 24 else np.float64)
 
-# %% ../../nbs/tree/15_structure.ipynb #0e827130
+# %% ../../nbs/tree/15_structure.ipynb #7c9cd865
 @dataclass(eq=False)
 class CodeTree:
     "Arrays of a tree of binary codes: one row a node, leaves first, the root last."
@@ -60,8 +60,8 @@ class CodeTree:
     count_: np.ndarray  # (n,) int64, how many photographs each entry of `leaf_` stands for
 
     @property
-    def n_leaves_(self) -> int:
-        "Number of leaves, which is the number of different codes."
+    def n_leaves_(self) -> int:  # as many as there are different codes
+        "Number of leaves."
         return len(self.size_) - len(self.children_)
 
     def text(self,
@@ -77,7 +77,7 @@ class CodeTree:
         "Counts, height, mean depth and branching of the tree, and with labels the purity at each height."
         return tree_summary(self, labels)
 
-# %% ../../nbs/tree/15_structure.ipynb #237e5aa7
+# %% ../../nbs/tree/15_structure.ipynb #4796fad1
 def check_fitted(
     tree: CodeTree,  # anything: what is not a fitted tree is refused
 ) -> None:
@@ -85,7 +85,7 @@ def check_fitted(
     if not isinstance(tree, CodeTree) or not hasattr(tree, 'size_'):
         raise NotFittedError('there is no tree yet: call fit(codes) first')
 
-# %% ../../nbs/tree/15_structure.ipynb #30c063bf
+# %% ../../nbs/tree/15_structure.ipynb #0cdf2f72
 def make_tree(
     children: np.ndarray,  # (inner, width) int32, children before parents, -1 where there are fewer
     points: np.ndarray,  # (n_leaves, d) float32, the codes of the leaves as +1 and -1
@@ -109,7 +109,7 @@ def make_tree(
     feature = (total / size[:, None]).astype(np.float32)
     return CodeTree(children, parent, feature, size, height, leaf, count)
 
-# %% ../../nbs/tree/15_structure.ipynb #f0c12e61
+# %% ../../nbs/tree/15_structure.ipynb #13e02d1f
 def child_table(
     parent: np.ndarray,  # (nodes,) int, the parent of each node, leaves first, the root last
     n_leaves: int,  # number of leaves
@@ -125,7 +125,7 @@ def child_table(
     out[parent[order] - n_leaves, place] = order
     return out
 
-# %% ../../nbs/tree/15_structure.ipynb #c09f3559
+# %% ../../nbs/tree/15_structure.ipynb #47d90a06
 def upward(
     tree: CodeTree,  # fitted
 ) -> Iterator[tuple[int, np.ndarray]]:  # the number of an inner node, and the numbers of its children
@@ -134,7 +134,7 @@ def upward(
         row = tree.children_[i]
         yield int(i) + tree.n_leaves_, row[row >= 0]
 
-# %% ../../nbs/tree/15_structure.ipynb #3123abdd
+# %% ../../nbs/tree/15_structure.ipynb #3a5538c8
 def leaf_members(
     tree: CodeTree,  # fitted
 ) -> tuple[np.ndarray, np.ndarray]:  # (n,) int, photographs leaf by leaf; (n_leaves + 1,) int, where each begins
@@ -142,7 +142,7 @@ def leaf_members(
     order = np.argsort(tree.leaf_, kind='stable')
     return order, np.searchsorted(tree.leaf_[order], np.arange(tree.n_leaves_ + 1))
 
-# %% ../../nbs/tree/15_structure.ipynb #3735cda9
+# %% ../../nbs/tree/15_structure.ipynb #a1de8652
 def leaf_codes(
     tree: CodeTree,  # fitted
 ) -> np.ndarray:  # (n_leaves, d // 8) uint8, packed
@@ -150,7 +150,7 @@ def leaf_codes(
     check_fitted(tree)
     return pack(tree.feature_[:tree.n_leaves_] > 0)
 
-# %% ../../nbs/tree/15_structure.ipynb #b3bb7f15
+# %% ../../nbs/tree/15_structure.ipynb #4861d1bf
 def purity(
     tree: CodeTree,  # fitted
     labels: Sequence[str],  # one label a photograph
@@ -166,7 +166,7 @@ def purity(
         count[i] = count[row].sum(0)
     return kinds[count.argmax(1)], count.max(1) / count.sum(1)
 
-# %% ../../nbs/tree/15_structure.ipynb #e0f59ddd
+# %% ../../nbs/tree/15_structure.ipynb #e7024c35
 def tree_text(
     tree: CodeTree,  # fitted
     labels: Sequence[str] | None = None,  # one label a photograph, or None
@@ -186,7 +186,7 @@ def tree_text(
             waiting += [(int(c), level + 1) for c in row[::-1] if c >= 0]
     return '\n'.join(lines)
 
-# %% ../../nbs/tree/15_structure.ipynb #92d9356e
+# %% ../../nbs/tree/15_structure.ipynb #0ea40e1d
 def tree_summary(
     tree: CodeTree,  # fitted
     labels: Sequence[str] | None = None,  # one label a photograph: adds purities
@@ -206,7 +206,7 @@ def tree_summary(
         out['purity'] = {h: round(float(np.average(share[at], weights=tree.size_[at])), 3) for h, at in levels.items()}
     return out
 
-# %% ../../nbs/tree/15_structure.ipynb #7cfbb3ba
+# %% ../../nbs/tree/15_structure.ipynb #d78df097
 def search_vectors(
     tree: CodeTree,  # fitted
     spread: float,  # 0 ... 1, how much a search avoids nodes whose leaves are far apart
@@ -219,7 +219,7 @@ def search_vectors(
     half = on_grid((square + spread * variance) / 2)
     return np.hstack([point, -half])
 
-# %% ../../nbs/tree/15_structure.ipynb #bb4b38bf
+# %% ../../nbs/tree/15_structure.ipynb #7805ed59
 def renumber_tree(
     tree: CodeTree,  # fitted
     order: np.ndarray,  # (nodes,) int: the new node i is the old node order[i]; leaves first, the root last
