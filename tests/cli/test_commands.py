@@ -416,6 +416,14 @@ def test_output_that_nobody_takes(copy):
     assert done.returncode == 0 and not done.stderr
 
 
+def test_the_installed_command(world):
+    "The entry point passes on what a command prints and the exit code of its error."
+    done = run_installed('inspect', world / 'cloud')
+    assert (done.returncode, done.stderr) == (0, '') and 'who learns what' in done.stdout
+    done = run_installed('inspect', world / 'missing')
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (3, '', 1)
+
+
 @pytest.mark.parametrize('n', [1, 4])
 def test_attack_on_next_to_nothing(tmp_path, n):
     "One photograph, or four equal ones: rows without figures say why, and the JSON is one."
