@@ -215,7 +215,7 @@ def code_of(
 
 def readable(
     photos: PhotoSet,  # all that were found
-    kept: list[int],  # numbers of those that could be read
+    kept: np.ndarray,  # (m,) int, those that could be read
 ) -> PhotoSet:  # those that could be read
     "Leave out photographs that could not be read, and say how many."
     skipped = len(photos) - len(kept)

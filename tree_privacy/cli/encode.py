@@ -68,7 +68,7 @@ class Fitted:
     "An encoder, and what it made of the pictures that it was fitted to."
     encoder: Encoder  # fitted
     codes: np.ndarray  # (n, d // 8) uint8, packed
-    kept: list[int]  # numbers of the photographs that could be read
+    kept: np.ndarray  # (n,) int, which photographs could be read
 
 
 def fit_encoder(
@@ -154,8 +154,8 @@ def add_encode_command(
     p = add_command(commands, encode, 'encode Photos --out photos.codes')
     p.add_argument('photos_folder', metavar='PHOTOS', help='folder of photographs')
     p.add_argument('--out', required=True, metavar='FILE', help='file for the codes; one that is there is replaced')
-    p.add_argument('--like', metavar='FILE', help='take the encoder from an earlier file of codes, so that codes can be '
-                                                  'compared (the options below are then not used)')
+    p.add_argument('--like', metavar='FILE', help='take the encoder from an earlier file of codes, so that codes can '
+                                                  'be compared (the options below are then not used)')
     add_encoder_options(p)
     p.add_argument('--seed', type=whole_number, default=0, help='seed of the encoder (default 0)')
     add_options(p, 'json')

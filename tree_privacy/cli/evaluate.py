@@ -140,7 +140,8 @@ def measure_features(
     check_bits(study.bits, backbone.dimension)
     found, kept = features(train, backbone, not study.no_cache)
     asked, kept_too = features(test, backbone, not study.no_cache)
-    return Measured(found, readable(train, kept).labels, asked, readable(test, kept_too).labels)
+    labels, asked_labels = readable(train, kept).labels, readable(test, kept_too).labels
+    return Measured(found, np.asarray(labels), asked, np.asarray(asked_labels))
 
 # %% ../../nbs/cli/94_evaluate.ipynb #e0db0bd6
 def ways_to_fit(
@@ -162,7 +163,7 @@ def measured_locks(
         return []
     codes, queries = data.coder(study)(study.seeds[0])
     some = np.random.default_rng(study.seeds[0]).permutation(len(queries))[:100]
-    return [measure_lock(codes, data.labels, queries[some], data.asked_labels[some], name, nodes=3)
+    return [measure_lock(codes, data.labels.tolist(), queries[some], data.asked_labels[some].tolist(), name, nodes=3)
             for name in study.lock]
 
 # %% ../../nbs/cli/94_evaluate.ipynb #49c735c3
@@ -177,17 +178,19 @@ def evaluate(
     given = {name: options.pop(name, None) for name in MERGING}
     study = Study(merging={name: value for name, value in given.items() if value is not None}, **options)
     train, test = labelled(study, study.train), labelled(study, study.test)
-    categories = check_study(study, set(train.labels), set(test.labels))
+    labels = np.asarray(train.labels)
+    categories = check_study(study, set(labels), set(np.asarray(test.labels)))
     for name in study.lock:
         lock_client(name)
     if study.binariser == 'hash':
-        label_targets(train.labels, len(train))
+        label_targets(labels, len(train))
     data = measure_features(study, train, test)
     if len(data.labels) < len(train) or len(data.asked_labels) < len(test):  # some categories may be gone
         categories = check_study(study, set(data.labels), set(data.asked_labels))
-    drawn = dict(coded=data.coder(study), labels=data.labels, asked_labels=data.asked_labels,
-                 each=study.each or None, held=study.tune)
-    tuning = list(sample_tasks(categories=[study.tune], seeds=study.seeds[:2], tuning=True, **drawn)) if study.tune else []
+    drawn: dict[str, Any] = dict(coded=data.coder(study), labels=data.labels, asked_labels=data.asked_labels,
+                                 each=study.each or None, held=study.tune)
+    first: dict[str, Any] = dict(categories=[study.tune], seeds=study.seeds[:2], tuning=True)
+    tuning = list(sample_tasks(**first, **drawn)) if study.tune else []
     fits, tuned = ways_to_fit(study, tuning)
     result = run_experiment(sample_tasks(categories=categories, seeds=study.seeds, **drawn), fits,
                             nodes=study.nodes, fill=study.fill)

@@ -266,13 +266,15 @@ def _add_index(commands):
     add_options(p, 'index', 'key', 'passphrase')
     add_encoder_options(p)
     p.add_argument('--lock', choices=list(LOCKS),
-                   help='how codes are hidden; `inspect` says what that hides. Default: sealed, or private-walk for more '
-                        f'than {most_sealed(128):,} photographs with 128 bits ({most_sealed(64):,} with 64); both hold')
+                   help='how codes are hidden; `inspect` says what that hides. Default: sealed, or private-walk for '
+                        f'more than {most_sealed(128):,} photographs with 128 bits ({most_sealed(64):,} with 64); '
+                        'both hold')
     p.add_argument('--rule', choices=['original', 'checked', 'tagged', 'balanced'],
                    help='merging rule of the tree, for the locks that have one (default balanced); with random-matrix, '
                         'tagged shows the cloud which photographs share a folder')
-    p.add_argument('--form', help='of random-matrix: basic, split (default) or noisy, which spoils the order of results; '
-                                  'of homomorphic: encrypted (default), or public, where the cloud may know the codes')
+    p.add_argument('--form', help='of random-matrix: basic, split (default) or noisy, which spoils the order of '
+                                  'results; of homomorphic: encrypted (default), or public, where the cloud may '
+                                  'know the codes')
     p.add_argument('--photos', choices=['thumbs', 'full', 'none'], default='thumbs',
                    help='what the index keeps of photographs, sealed: thumbnails of 256 pixels (default), the files, '
                         'or nothing')

@@ -173,10 +173,11 @@ def draw_found(
 ) -> None:
     "Draw the query beside its results."
     if originals and not files:
-        files = [NamedFile(hit.name, original(originals, hit.name)) for hit in hits]
-    if len(files) < len(hits) or any(file.data is None for file in files):
+        files = [NamedFile(hit.name, original(originals, hit.name)) for hit in hits if hit.name]
+    opened = [file.data for file in files if file.data is not None]
+    if len(opened) < len(hits):
         raise InputError(f'--fetch {fetch} brought no photographs to draw: choose another way')
-    pictures = [open_picture(io.BytesIO(file.data), 256) for file in files]
+    pictures = [open_picture(io.BytesIO(data), 256) for data in opened]
     draw_results(picture, [PictureRow(open_picture(photo, 256), pictures, [title_of(hit) for hit in hits])])
     say(f'{picture} written')
 
