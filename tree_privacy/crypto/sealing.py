@@ -8,7 +8,6 @@ Docs: https://tree-privacy.github.io/tree_privacy/crypto/sealing.html.md"""
 __all__ = ['Sealer', 'step_size']
 
 # %% ../../nbs/crypto/27_sealing.ipynb #9094bf78
-import json
 import os
 import struct
 
@@ -60,8 +59,9 @@ class Sealer:
         return content[8:8 + length]
 
     def _place(self, kind, number, version):
-        "What a box is bound to, as bytes"
-        return json.dumps([self.index, version, kind, number]).encode()
+        "What a box is bound to, as bytes: the JSON list [index, version, kind, number]"
+        last = f'"{number}"' if isinstance(number, str) else number
+        return f'["{self.index}", {version}, "{kind}", {last}]'.encode()
 
 # %% ../../nbs/crypto/27_sealing.ipynb #7ada1fa8
 def step_size(

@@ -32,6 +32,7 @@ T = 65537  # plaintext modulus
 LEVELS = 8  # steps of an expansion, at most: a request chooses among 2 ** 8 cells
 CELL_BYTES = 2 * SLOTS  # bytes of a table that a polynomial carries
 POLYNOMIAL_BYTES = SLOTS * PRIME_BITS[0] // 8  # bytes of a polynomial modulo one prime, packed
+_GROUP = 8  # rows of a request that are worked on together
 
 
 @cache
@@ -94,14 +95,14 @@ def _seeded_pairs(seed, m):
     return np.stack(pairs, axis=1)
 
 
-def _with_second(key, ciphertext, second):
-    "(2, SLOTS) uint64: c0 + (c1 - a) s modulo both primes, from (2, 2, SLOTS) c0 and c1, and (2, SLOTS) a"
-    first = np.empty((2, SLOTS), np.uint64)
+def _with_second(key, ciphertexts, second):
+    "(m, 2, SLOTS) uint64: c0 + (c1 - a) s modulo both primes, from (m, 2, 2, SLOTS) c0 and c1, and (m, 2, SLOTS) a"
+    first = np.empty_like(second)
     for p, prime in enumerate(key.ring.primes[:2]):
         modulus = np.uint64(prime)
-        c0, c1 = ciphertext[:, p]
-        difference = (c1 + modulus - second[p]) % modulus
-        first[p] = (c0 + multiply_mod(difference, key.values[p], prime)) % modulus
+        c0, c1 = ciphertexts[:, 0, p], ciphertexts[:, 1, p]
+        difference = (c1 + modulus - second[:, p]) % modulus
+        first[:, p] = (c0 + multiply_mod(difference, key.values[p], prime)) % modulus
     return first
 
 
@@ -118,19 +119,19 @@ def _encrypt_selections(key: RingKey, layout: TableLayout, wanted: Sequence[int]
                         seed: bytes) -> np.ndarray:
     "(m, 2, 17920) uint8: for each row a ciphertext that is its factor at the row's cell, and 0 elsewhere."
     doublings = pow(2 ** layout.levels, -1, T)
-    first = []
-    for row, factor, second in zip(wanted, factors, _seeded_pairs(seed, len(wanted)), strict=True):
-        selection = _monomial(row // layout.per_cell, doublings * factor % T)
-        first.append(_with_second(key, key.encrypt(selection), second))
-    return pack_numbers(np.stack(first), PRIME_BITS[0])
+    selections = [_monomial(row // layout.per_cell, doublings * factor % T)
+                  for row, factor in zip(wanted, factors, strict=True)]
+    ciphertexts = np.stack([key.encrypt(selection)[:, :2] for selection in selections])
+    return pack_numbers(_with_second(key, ciphertexts, _seeded_pairs(seed, len(wanted))), PRIME_BITS[0])
 
 
-def _decrypt_cell(key: RingKey, packed: np.ndarray, factor: int) -> np.ndarray:
-    "(bytes,) uint8: a cell of the table, with its factor taken off."
-    chunks = unpack_numbers(packed, PRIME_BITS[0])
-    numbers = np.concatenate([key.decrypt(parts[:, None], ntt=False, last=True) for parts in chunks])
-    numbers = numbers * pow(factor, -1, T) % T
-    return numbers.astype('<u2').view(np.uint8)
+def _decrypt_cells(key: RingKey, packed: np.ndarray, factors: list[int]) -> Iterator[np.ndarray]:
+    "(bytes,) uint8 for each row: its cell of the table, with the factor taken off."
+    for begin in range(0, len(packed), _GROUP):
+        cells = unpack_numbers(packed[begin:begin + _GROUP], PRIME_BITS[0])
+        for chunks, factor in zip(cells, factors[begin:begin + _GROUP], strict=True):
+            numbers = np.concatenate([key.decrypt(parts[:, None], ntt=False, last=True) for parts in chunks])
+            yield (numbers * pow(factor, -1, T) % T).astype('<u2').view(np.uint8)
 
 # %% ../../nbs/pir/41_bfv.ipynb #69eb9544
 class BfvPirClient(PirClient):
@@ -178,9 +179,9 @@ class BfvPirClient(PirClient):
         "The rows from an answer. Nothing says that they are true: seal rows, and open them before anything else."
         cells = _checked_cells(arrays.get('cells'), len(state['rows']), self.layout)
         out = np.empty((len(cells), self.size), np.uint8)
-        for i, (row, factor) in enumerate(zip(state['rows'], state['factors'], strict=True)):
-            start = row % self.layout.per_cell * self.size
-            out[i] = _decrypt_cell(self._key, cells[i], factor)[start:start + self.size]
+        for i, cell in enumerate(_decrypt_cells(self._key, cells, state['factors'])):
+            start = state['rows'][i] % self.layout.per_cell * self.size
+            out[i] = cell[start:start + self.size]
         return out
 
 # %% ../../nbs/pir/41_bfv.ipynb #a73ef34a
@@ -224,7 +225,6 @@ def _checked_request(arrays):
 
 # %% ../../nbs/pir/41_bfv.ipynb #9b6e83a5
 _BLOCK = 8  # polynomials of every cell that are worked on together
-_GROUP = 8  # rows of a request that are worked on together
 _KEEP = 2 ** 30  # bytes that a table in NTT form may take to be kept
 
 
