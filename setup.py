@@ -1,4 +1,5 @@
 "The package's metadata and dependencies come from settings.ini, its version from tree_privacy/__init__.py."
+
 import re
 from configparser import ConfigParser
 from pathlib import Path
@@ -7,11 +8,11 @@ from setuptools import find_packages, setup
 
 root = Path(__file__).parent
 config = ConfigParser(delimiters=['='])
-config.read(root/'settings.ini', encoding='utf-8')
+config.read(root / 'settings.ini', encoding='utf-8')
 cfg = config['DEFAULT']
 lib = cfg['lib_name']
 
-version = re.search(r'^__version__ = "(.+)"', (root/lib/'__init__.py').read_text(encoding='utf-8'), re.M)[1]
+version = re.search(r'^__version__ = "(.+)"', (root / lib / '__init__.py').read_text(encoding='utf-8'), re.M)[1]
 extras = {o: cfg[f'{o}_requirements'].split() for o in ('dev', 'heic')}
 extras['all'] = sorted({r for rs in extras.values() for r in rs})
 
@@ -19,17 +20,19 @@ extras['all'] = sorted({r for rs in extras.values() for r in rs})
 def notebooks():
     "The notebooks and their pictures, folder by folder, as `data_files` wants them."
     folders = {}
-    for path in sorted((root/'nbs').rglob('*')):
-        if path.suffix in ('.ipynb', '.svg', '.png') and not any(part.startswith('.') for part in path.parts[len(root.parts):]):
-            folders.setdefault(path.parent.relative_to(root/'nbs'), []).append(path.relative_to(root).as_posix())
-    return [((Path('share', lib, 'notebooks')/folder).as_posix(), files) for folder, files in folders.items()]
+    for path in sorted((root / 'nbs').rglob('*')):
+        if path.suffix in ('.ipynb', '.svg', '.png') and not any(
+            part.startswith('.') for part in path.parts[len(root.parts) :]
+        ):
+            folders.setdefault(path.parent.relative_to(root / 'nbs'), []).append(path.relative_to(root).as_posix())
+    return [((Path('share', lib, 'notebooks') / folder).as_posix(), files) for folder, files in folders.items()]
 
 
 setup(
     name=lib,
     version=version,
     description=cfg['description'],
-    long_description=(root/'README.md').read_text(encoding='utf-8'),
+    long_description=(root / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     author=cfg['author'],
     license={'apache2': 'Apache-2.0'}[cfg['license']],

@@ -3,6 +3,7 @@
 A fresh Python needs seven seconds of CPU for those imports. A fork of a prepared process needs none, and still shares
 nothing with the fork before. The limit is CPU seconds, so that a loaded machine changes nothing.
 """
+
 import multiprocessing
 import os
 import resource
@@ -13,8 +14,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-PREPARED = ['torch', 'torchvision', 'sklearn.decomposition', 'sklearn.linear_model', 'sklearn.datasets', 'scipy.optimize',
-            'matplotlib.pyplot', 'numba', 'IPython', 'execnb.shell', 'nbdev.test', 'nbdev.clean']
+PREPARED = [
+    'torch',
+    'torchvision',
+    'sklearn.decomposition',
+    'sklearn.linear_model',
+    'sklearn.datasets',
+    'scipy.optimize',
+    'matplotlib.pyplot',
+    'numba',
+    'IPython',
+    'execnb.shell',
+    'nbdev.test',
+    'nbdev.clean',
+]
 context = multiprocessing.get_context('forkserver')
 context.set_forkserver_preload(PREPARED)
 
@@ -22,6 +35,7 @@ context.set_forkserver_preload(PREPARED)
 @dataclass(frozen=True)
 class Ended:
     "A process that has ended."
+
     code: int  # exit code, or minus the signal that ended it
     output: str  # standard output and standard error together
 
@@ -58,7 +72,9 @@ def run_forked(
     "Run a function in a process of its own, and wait for it."
     with tempfile.TemporaryDirectory() as home:
         log = Path(home, 'log')
-        process = context.Process(target=_child, args=(work, args, str(log), cpu_seconds, str(folder), environment or {}))
+        process = context.Process(
+            target=_child, args=(work, args, str(log), cpu_seconds, str(folder), environment or {})
+        )
         process.start()
         process.join()
         return Ended(process.exitcode, log.read_text(errors='replace') if log.exists() else '')

@@ -33,7 +33,7 @@ from tree_privacy.pir import bfv
 from tree_privacy.pir.base import PirClient
 from tree_privacy.store.manifest import Collection
 from tree_privacy.tree.estimator import MergeTree
-from tree_privacy.tree.search import TreeIndex
+from tree_privacy.tree.index import TreeIndex
 from tree_privacy.wire import read_message
 
 BITS, KINDS = 128, ['harbour-lights', 'mountain-goats', 'birthday-cakes', 'old-letters']

@@ -7,7 +7,7 @@ from tree_privacy.bits import pack, signs
 from tree_privacy.crypto.random_matrix import MatrixKey
 from tree_privacy.locks.random_matrix import random_node_order
 from tree_privacy.tree.estimator import MergeTree
-from tree_privacy.tree.search import TreeIndex
+from tree_privacy.tree.index import TreeIndex
 
 BITS = 64
 CHANCE = .03  # shares of bits may differ from guessing by this much where nothing is learned

@@ -37,7 +37,7 @@ from tree_privacy.locks.base import LOCKS, Wanted, fetching_keys, lock_client
 from tree_privacy.locks.buckets import cut_tree, open_buckets
 from tree_privacy.locks.sealed import SealedClient
 from tree_privacy.store.manifest import Collection
-from tree_privacy.tree.search import TreeIndex
+from tree_privacy.tree.index import TreeIndex
 from tree_privacy.wire import read_message, write_message
 
 every, asking, hiding = (pytest.mark.parametrize('variant', some) for some in (VARIANTS, ASKING, HIDING))

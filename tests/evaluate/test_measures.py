@@ -21,7 +21,7 @@ from tree_privacy.evaluate.measures import (
     precision,
     recall,
 )
-from tree_privacy.tree.search import TreeIndex
+from tree_privacy.tree.index import TreeIndex
 
 
 @few(60)

@@ -10,7 +10,7 @@ from tree_privacy.evaluate.experiment import fitters, run_experiment
 from tree_privacy.evaluate.results import CANDIDATES, at_equal_visits, claims, difference, sample_tasks, tune
 from tree_privacy.evaluate.rivals import kmeans_tree
 from tree_privacy.tree.estimator import MergeTree
-from tree_privacy.tree.search import TreeIndex
+from tree_privacy.tree.index import TreeIndex
 
 
 def made_up(kinds, n, m, bits=32, noise=.2, seed=0):

@@ -1,9 +1,14 @@
 "What is installed: the source distribution, the wheel made from it, the command."
-import subprocess, sys, tarfile, venv, zipfile
+
+import subprocess
+import sys
+import tarfile
+import venv
+import zipfile
 from configparser import ConfigParser
 from email import message_from_bytes
 from pathlib import Path
-from shutil import copytree, copy, ignore_patterns
+from shutil import copy, copytree, ignore_patterns
 
 import pytest
 
@@ -11,14 +16,14 @@ import tree_privacy
 
 root = Path(__file__).resolve().parent.parent.parent
 config = ConfigParser(delimiters=['='])
-config.read(root/'settings.ini', encoding='utf-8')
+config.read(root / 'settings.ini', encoding='utf-8')
 cfg = config['DEFAULT']
 
 
 def shipped():
     "The notebooks and their pictures, by their place below nbs."
-    files = [*(root/'nbs').rglob('*.ipynb'), *(root/'nbs/images').glob('*.svg')]
-    return {p.relative_to(root/'nbs').as_posix() for p in files if '.ipynb_checkpoints' not in p.parts}
+    files = [*(root / 'nbs').rglob('*.ipynb'), *(root / 'nbs/images').glob('*.svg')]
+    return {p.relative_to(root / 'nbs').as_posix() for p in files if '.ipynb_checkpoints' not in p.parts}
 
 
 def build(kind, source, to):
@@ -26,15 +31,17 @@ def build(kind, source, to):
     code = f'import sys, setuptools.build_meta as b; print(b.build_{kind}(sys.argv[1]), file=sys.stderr)'
     done = subprocess.run([sys.executable, '-c', code, str(to)], cwd=source, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return to/done.stderr.splitlines()[-1]
+    return to / done.stderr.splitlines()[-1]
 
 
 @pytest.fixture(scope='module')
 def sdist(tmp_path_factory):
     "The source distribution of a copy of the checkout."
     source = tmp_path_factory.mktemp('source')
-    for n in ('settings.ini', 'setup.py', 'pyproject.toml', 'MANIFEST.in', 'LICENSE', 'README.md'): copy(root/n, source)
-    for n in ('nbs', 'tree_privacy'): copytree(root/n, source/n, ignore=ignore_patterns('__pycache__', '.*'))
+    for n in ('settings.ini', 'setup.py', 'pyproject.toml', 'MANIFEST.in', 'LICENSE', 'README.md'):
+        copy(root / n, source)
+    for n in ('nbs', 'tree_privacy'):
+        copytree(root / n, source / n, ignore=ignore_patterns('__pycache__', '.*'))
     return build('sdist', source, tmp_path_factory.mktemp('sdist'))
 
 
@@ -49,16 +56,27 @@ def wheel(sdist, tmp_path_factory):
 
 
 def test_sdist(sdist):
-    with tarfile.open(sdist) as tar: names = {n.partition('/')[2] for n in tar.getnames()}
+    with tarfile.open(sdist) as tar:
+        names = {n.partition('/')[2] for n in tar.getnames()}
     notebooks = {f'nbs/{n}' for n in shipped()}
-    assert {'settings.ini', 'setup.py', 'pyproject.toml', 'README.md', 'LICENSE', 'tree_privacy/py.typed', *notebooks} <= names
+    assert {
+        'settings.ini',
+        'setup.py',
+        'pyproject.toml',
+        'README.md',
+        'LICENSE',
+        'tree_privacy/py.typed',
+        *notebooks,
+    } <= names
 
 
 def test_wheel_files(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     start = f'{cfg["lib_name"]}-{tree_privacy.__version__}'
     notebooks = {f'{start}.data/data/share/tree_privacy/notebooks/{n}' for n in shipped()}
-    modules = {p.relative_to(root).as_posix() for p in (root/'tree_privacy').rglob('*.py')} | {'tree_privacy/py.typed'}
+    modules = {p.relative_to(root).as_posix() for p in (root / 'tree_privacy').rglob('*.py')} | {
+        'tree_privacy/py.typed'
+    }
     assert notebooks and modules and notebooks | modules <= names
     assert not [n for n in names if n.startswith(('nbs/', 'tests/'))]
 
@@ -72,41 +90,72 @@ def test_wheel_metadata(wheel):
     needs = meta.get_all('Requires-Dist')
     assert [n for n in needs if ';' not in n] == cfg['requirements'].split()
     assert set(meta.get_all('Provides-Extra')) == {'dev', 'heic', 'all'}
-    extra = lambda e: {n.partition(';')[0].strip() for n in needs if f'extra == "{e}"' in n}
+    def extra(e):
+        return {n.partition(';')[0].strip() for n in needs if f'extra == "{e}"' in n}
     assert extra('all') == extra('dev') | extra('heic') and 'pytest' in ' '.join(extra('dev'))
     entries = z.read(f'{start}/entry_points.txt').decode()
     assert 'tree-privacy = tree_privacy.cli.main:run' in entries and 'tree_privacy = tree_privacy._modidx:d' in entries
 
 
 def test_wheel_installs(wheel, tmp_path):
-    command = [sys.executable, '-m', 'pip', 'install', '--quiet', '--no-deps', '--no-index', '--target', str(tmp_path), str(wheel)]
+    command = [
+        sys.executable,
+        '-m',
+        'pip',
+        'install',
+        '--quiet',
+        '--no-deps',
+        '--no-index',
+        '--target',
+        str(tmp_path),
+        str(wheel),
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     code = 'import tree_privacy; print(tree_privacy.__file__, tree_privacy.__version__)'
     done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True)
-    assert done.stdout.split() == [str(tmp_path/'tree_privacy'/'__init__.py'), tree_privacy.__version__], done.stderr
-    share = tmp_path/'share/tree_privacy/notebooks'
+    assert done.stdout.split() == [str(tmp_path / 'tree_privacy' / '__init__.py'), tree_privacy.__version__], (
+        done.stderr
+    )
+    share = tmp_path / 'share/tree_privacy/notebooks'
     assert {p.relative_to(share).as_posix() for p in share.rglob('*') if p.is_file()} == shipped()
 
 
 @pytest.mark.parametrize('way', ['target', 'venv'])
 def test_notebooks_of_an_installed_wheel(wheel, way, tmp_path):
-    "They are found by pip's record, or beside the package where that is wrong; a damaged installation is said, and nothing is written."
-    there, here = tmp_path/'there', tmp_path/'there/share/tree_privacy/notebooks'
-    if way == 'venv': venv.create(there)
-    into, to = (['--python', str(there/'bin/python')], []) if way == 'venv' else ([], ['--target', str(there)])  # never the environment of the tests
-    subprocess.run([sys.executable, '-m', 'pip', *into, 'install', '--quiet', '--no-deps', '--no-index', *to, str(wheel)], check=True)
+    "They are found by pip's record, or beside the package; a damaged installation is said, and nothing is written."
+    there, here = tmp_path / 'there', tmp_path / 'there/share/tree_privacy/notebooks'
+    if way == 'venv':
+        venv.create(there)
+    into, to = (
+        (['--python', str(there / 'bin/python')], []) if way == 'venv' else ([], ['--target', str(there)])
+    )  # never the environment of the tests
+    subprocess.run(
+        [sys.executable, '-m', 'pip', *into, 'install', '--quiet', '--no-deps', '--no-index', *to, str(wheel)],
+        check=True,
+    )
     site = next(there.rglob('tree_privacy/core.py')).parent.parent
+
     def notebooks(to):
-        code = f'import sys; sys.path.insert(0, {str(site)!r}); from tree_privacy.cli.main import main; sys.exit(main(["notebooks", {to!r}]))'
+        code = (f'import sys; sys.path.insert(0, {str(site)!r}); from tree_privacy.cli.main import main; '
+                f'sys.exit(main(["notebooks", {to!r}]))')
         return subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True)
+
     done = notebooks('mine')
-    assert done.returncode == 0 and str(sum(n.endswith('.ipynb') for n in shipped())) in done.stdout.split(), done.stderr
-    assert {p.relative_to(tmp_path/'mine').as_posix() for p in (tmp_path/'mine').rglob('*') if p.is_file()} == shipped() | {'pyproject.toml'}
-    assert all((tmp_path/'mine'/n).read_bytes() == (here/n).read_bytes() for n in shipped())
-    (here/'tree/22_estimator.ipynb').unlink()
+    assert done.returncode == 0 and str(sum(n.endswith('.ipynb') for n in shipped())) in done.stdout.split(), (
+        done.stderr
+    )
+    assert {
+        p.relative_to(tmp_path / 'mine').as_posix() for p in (tmp_path / 'mine').rglob('*') if p.is_file()
+    } == shipped() | {'pyproject.toml'}
+    assert all((tmp_path / 'mine' / n).read_bytes() == (here / n).read_bytes() for n in shipped())
+    (here / 'tree/22_estimator.ipynb').unlink()
     done = notebooks('other')
-    assert done.returncode == 3 and done.stderr.startswith('tree-privacy: tree/22_estimator.ipynb is missing') and len(done.stderr.splitlines()) == 1
+    assert (
+        done.returncode == 3
+        and done.stderr.startswith('tree-privacy: tree/22_estimator.ipynb is missing')
+        and len(done.stderr.splitlines()) == 1
+    )
     assert sorted(p.name for p in tmp_path.iterdir()) == ['mine', 'there']
 
 
@@ -128,6 +177,7 @@ sys.exit(status)
 
 
 def test_unknown_command_is_an_error():
-    code = "import sys; sys.argv = ['tree-privacy', 'no-such-command']; from tree_privacy.cli.main import main; sys.exit(main())"
+    code = ("import sys; sys.argv = ['tree-privacy', 'no-such-command']; "
+            'from tree_privacy.cli.main import main; sys.exit(main())')
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=root)
     assert done.returncode not in (0, None) and 'no-such-command' in done.stderr

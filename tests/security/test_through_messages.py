@@ -8,7 +8,7 @@ from made_codes import a_query, collections, few
 from security.albums import unseen
 from tree_privacy.bits import pack
 from tree_privacy.client.transport import run
-from tree_privacy.tree.search import TreeIndex
+from tree_privacy.tree.index import TreeIndex
 
 
 def clustered(rng, n, width, kinds=40, flip=.06):

@@ -12,7 +12,7 @@ from tree_privacy.bits import exhaustive, signs
 from tree_privacy.core import InputError
 from tree_privacy.tree import balanced, search, walk
 from tree_privacy.tree.estimator import MergeTree
-from tree_privacy.tree.search import TreeIndex
+from tree_privacy.tree.index import TreeIndex
 from tree_privacy.tree.structure import exact_points
 
 most = st.integers(1, 70)
@@ -238,7 +238,7 @@ def test_a_small_collection_compiles_nothing():
 import sys
 import numpy as np
 from tree_privacy.tree.estimator import MergeTree
-from tree_privacy.tree.search import TreeIndex
+from tree_privacy.tree.index import TreeIndex
 codes = np.random.default_rng(0).integers(0, 256, (2000, 8), dtype=np.uint8)
 tree = MergeTree().fit(codes)
 assert len(TreeIndex(tree).search(codes[5]).ids) == 10

@@ -22,7 +22,7 @@ from tree_privacy.locks.random_matrix import random_node_order
 from tree_privacy.tree.balanced import _matching, fanouts
 from tree_privacy.tree.building import RULES
 from tree_privacy.tree.estimator import MergeTree
-from tree_privacy.tree.search import TreeIndex
+from tree_privacy.tree.index import TreeIndex
 from tree_privacy.tree.structure import GRID, purity
 
 

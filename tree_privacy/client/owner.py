@@ -256,7 +256,7 @@ def _rotate(owner: Owner, folder: AnyPath, new: OwnerKey) -> None:
 class Owner:
     "Writes indexes: who has the key that signs, and the photographs."
     def __init__(self,
-        key: OwnerKey,  # a user's key is refused
+        key: UserKey,  # an `OwnerKey`: a user's key is refused
         trust: TrustStore | None = None,  # what the key has seen; None: nothing so far, kept in memory
     ) -> None:
         if not isinstance(key, OwnerKey):

@@ -20,7 +20,7 @@ from ..bits import exhaustive
 from ..core import InputError, progress
 from .measures import bootstrap, kth_distance, recall
 from ..tree.estimator import MergeTree
-from ..tree.search import SearchResult, TreeIndex
+from ..tree.index import SearchResult, TreeIndex
 
 # %% ../../nbs/evaluate/77_experiment.ipynb #8c650944
 @dataclass(frozen=True)
