@@ -11,6 +11,7 @@ __all__ = ['pack_arrays', 'ArrayPlace', 'parse_json', 'read_array_header', 'unpa
 # %% ../nbs/02_wire.ipynb #59c0c08d
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
@@ -100,11 +101,15 @@ def unpack_arrays(
         raise FormatError(f'these {len(data)} bytes are damaged ({error}): transfer them again') from None
 
 # %% ../nbs/02_wire.ipynb #8e41dd7c
+_SMALL = 2 ** 18  # bytes of a file that is read
+
 def map_file(
     path: AnyPath,  # a regular file
 ) -> np.ndarray:  # (bytes,) uint8, read-only
-    "Map a file's bytes without reading them; raises `FormatError` for an empty file, a pipe or a device."
+    "Map a file's bytes, or read a small file; raises `FormatError` for an empty file, a pipe or a device."
     with open(open_regular(path), 'rb') as file:
+        if 0 < os.fstat(file.fileno()).st_size <= _SMALL:
+            return np.frombuffer(file.read(_SMALL), np.uint8)
         try:
             return np.memmap(file, np.uint8, 'r')
         except ValueError:

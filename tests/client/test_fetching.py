@@ -45,6 +45,25 @@ def names(tmp_path_factory):
     return with_photos('sealed', tmp_path_factory.mktemp('names') / 'index', 'none')
 
 
+# The user's own mistakes
+
+@pytest.mark.parametrize('how', FETCHES)
+def test_ids_that_are_none(how, thumbs):
+    "Text, fractions, truths and no list at all are refused, and not taken for numbers."
+    for ids in ('12', ['1'], [1.7], np.array([1.2]), [True], [float('nan')], [None], [[1]], None, 5, [1, 1], [99], [-1],
+                [2 ** 70]):
+        with pytest.raises(InputError, match='no photographs'):
+            thumbs.user.fetch(ids, how)
+    assert thumbs.fetch([], 'direct') == [] and len(thumbs.fetch(np.array([1, 2]), 'direct')) == 2
+
+
+def test_records_of_a_reply_that_are_numbers(thumbs):
+    "Each would have been taken for that many zeros."
+    line = Altered(thumbs.cloud, lambda reply: rewritten(reply, records=np.full(2, 2 ** 40)))
+    with pytest.raises(SealError):
+        run(thumbs.user.fetch([1, 2], 'direct'), line)
+
+
 # The four ways
 
 @every

@@ -167,7 +167,31 @@ def test_codes_that_do_not_fit(codes, tmp_path):
     assert state(w.folder) == before and not (tmp_path / 'index').exists()
 
 
-@pytest.mark.parametrize('name', ['', 'a\0b', '\0', 7, None], ids=repr)
+def test_codes_that_no_manifest_takes(tmp_path):
+    "Written, such an index could not be read again."
+    with pytest.raises(InputError, match='at most 65,536'):
+        index_of('sealed', tmp_path / 'index', np.zeros((2, 2 ** 13 + 1), np.uint8))
+    assert not (tmp_path / 'index').exists()
+    assert index_of('sealed', tmp_path / 'index', np.zeros((2, 2 ** 13), np.uint8)).manifest.bits == 2 ** 16
+
+
+def test_options_of_numpy(tmp_path):
+    "They are written as JSON has them."
+    w = index_of('decoys', tmp_path / 'index', crowded(1, 9, 16), decoys=np.int64(2), capacity=np.int32(4))
+    assert w.manifest.options == dict(rule='balanced', decoys=2, capacity=4) and len(w.search(np.zeros(2, np.uint8))) > 0
+
+
+def test_folders_and_encoders_that_are_none(tmp_path):
+    "A zero byte in the folder's name, and an encoder that is no bytes."
+    for folder, encoder, said in ((f'{tmp_path}/a\0b', b'', 'zero byte'), (tmp_path / 'index', 'text', 'its bytes'),
+                                  (tmp_path / 'index', None, 'its bytes')):
+        with pytest.raises(InputError, match=said):
+            Owner(OwnerKey.generate()).create(folder, names_only(['a']), np.zeros((1, 2), np.uint8), encoder,
+                                              photos='none', lock='sealed')
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('name', ['', 'a\0b', '\0', 7, None, '\ud800'], ids=ascii)
 def test_names_that_are_none(name, tmp_path):
     "A zero byte in a name would break every program that writes such a file: refused before anything is written."
     w, code = index_of('sealed', tmp_path / 'there', crowded(1, 9, 16)), np.zeros((1, 2), np.uint8)

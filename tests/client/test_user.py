@@ -563,6 +563,8 @@ def test_queries_that_are_none(variant, worlds):
     "Codes of other lengths, no results, no nodes: refused at once, before anything is sent."
     w, code = worlds(variant), np.zeros(2, np.uint8)
     shapes = [(np.zeros(shape, np.uint8),) for shape in (3, (1, 2), 0)]
+    shapes += [(other,) for other in ([300, 1], [-1, 0], np.array([256, 0]), np.array([1.7, 2.]), [True, False],
+                                      ['1', '2'], [None, 1], 'ab', None, [2 ** 70, 1])]
     wrong_k = [(code, k) for k in (0, -1, 2 ** 60, 1.5, '3', True)]
     for args in (*shapes, *wrong_k, (code, 1, 0), (code, 1, -3), (code, 1, None)):
         with pytest.raises(InputError):

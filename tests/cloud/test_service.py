@@ -146,6 +146,10 @@ def test_misshapen_fetches(variant, worlds):
     for ids in ([99], [-1], [2 ** 62], [0, 0]):
         with pytest.raises(InputError, match='no photographs'):
             w.cloud.handle(rewritten(request, ids=np.array(ids)))
+    for rows in ((2 ** 24, 0), (2 ** 12, 2 ** 12, 0)):  # without a byte of data
+        with pytest.raises(InputError, match='no photographs int64 of shape') as refusal:
+            w.cloud.handle(rewritten(request, ids=np.zeros(rows, np.int64)))
+        assert len(str(refusal.value)) < 200
     with pytest.raises(InputError, match='token'):
         w.cloud.handle(rewritten(request, token=None))
     if variant in MATRIX:

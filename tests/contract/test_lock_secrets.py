@@ -570,6 +570,33 @@ def test_links_that_go_round():
     assert not server_of(index, dict(tree=pack_arrays(dict(arrays, children=other)))).check()
 
 
+def test_trees_that_lead_nowhere():
+    "Trees without a leaf below the root, starts that overflow, and numbers that do: refused, no walk ends without leaves."
+    index = index_of('basic', crowded(3, 40, 16))
+    arrays, fields = index.reader.arrays('tree'), index.manifest.fields
+
+    def server(more=None, **changes):
+        files = index.reader.files | dict(tree=pack_arrays(dict(arrays, **changes)))
+        manifest = replace(index.manifest, fields=fields | (more or {}))
+        return type(index.server)(manifest, MemoryReader(manifest, files, index.reader.records))
+
+    assert server().check()
+    circle = dict(table=arrays['table'][:3], children=np.array([[0, 1], [-1, -1]], np.int32), start=np.array([0, 40]))
+    assert not server(dict(leaves=1, nodes=3), **circle).check()
+    assert server(dict(leaves=1, nodes=3), **circle | dict(children=np.array([[0, -1], [1, -1]], np.int32))).check()
+    start = arrays['start'].astype(np.int8)
+    start[1:3] = 120, -120
+    start[3:-1] = np.linspace(-100, 20, len(start) - 4)
+    assert (np.diff(start) > 0).all() and not server(start=start).check()
+    wide = arrays['table'].astype(np.float64)
+    assert server(table=wide).check()
+    for table in (wide * 1e300, -wide * 1e300, wide * np.nan, wide[:, :0].copy(), wide.astype(np.float16)):
+        assert not server(table=table).check()
+    for name in ('epsilon', 'longest'):
+        with pytest.raises(FormatError, match='damaged in the field'):
+            check_lock_fields(replace(index.manifest, fields=fields | {name: 1e100}))
+
+
 # What the tables say
 
 WORTH = {Amount.NO: 0, Amount.PART: 1, Amount.OWN: 2, Amount.ALL: 3}

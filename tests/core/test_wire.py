@@ -214,3 +214,18 @@ def test_mapped_arrays(tmp_path):
         map_arrays(tmp_path / 'empty')
     with pytest.raises(NotFoundError):
         map_arrays(tmp_path / 'none')
+
+
+def test_small_files_keep_nothing_open(tmp_path):
+    "An index that was changed a thousand times has a thousand packs, and a process may have so many files open."
+    resource = pytest.importorskip('resource')
+    path = tmp_path / 'file'
+    path.write_bytes(pack_arrays(dict(a=np.arange(5))))
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(200, before[0]), before[1]))
+    try:
+        mapped = [map_arrays(path) for _ in range(300)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    path.write_bytes(b'')  # a mapped file that is shortened would end the program
+    assert all(same(one, dict(a=np.arange(5))) and not one['a'].flags.writeable for one in mapped)

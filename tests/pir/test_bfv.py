@@ -181,6 +181,13 @@ def test_damaged_keys_for_expanding(at, bit, early):
     assert client.decrypt(reply, state).shape == (1, 900)
 
 
+def test_keys_for_something_else_than_expanding():
+    "Sound keys, but not those that a request needs: refused when the server is made, not when it is asked."
+    keys = np.frombuffer(BfvPirClient(SECRET, 1, 1)._key.galois_keys([3]), np.uint8)
+    with pytest.raises(FormatError, match='something else than expanding'):
+        BfvPirServer(dict(galois_keys=keys), np.ones((3, 5), np.uint8))
+
+
 @pytest.mark.parametrize('keys', [
     KEYS[:0], KEYS[:1], KEYS[:100], KEYS[:-1], np.zeros_like(KEYS), np.full(10_000, 255, np.uint8), KEYS[::-1].copy(),
     np.zeros(0, np.float64), KEYS.astype(np.int16), KEYS[None], None, b'bytes'])

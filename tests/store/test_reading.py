@@ -140,6 +140,7 @@ def spoiled(folder, name, **arrays):
         ('photos-000002-000000030', dict(start=np.array([0, 1, 2]))),
         ('photos-000002-000000030', dict(start=np.array([0, 5]))),
         ('photos-000002-000000030', dict(ids=np.array([40, 30]))),
+        ('photos-000002-000000030', dict(ids=np.array([2**63 - 1, -5]))),  # the difference overflows
         ('photos-000002-000000030', dict(version=np.array([1, 2]))),
         ('photos-000002-000000030', dict(version=np.array([0]))),
         ('photos-000002-000000030', dict(ids=np.array([30.0, 40.0]))),
@@ -213,7 +214,14 @@ def test_records_come_back(names, width, seed):
                 open_record(sealer, version, 8 * width, id, records[row])
 
 
-@pytest.mark.parametrize('name', ['a\0b', ''])
+def test_records_that_are_numbers():
+    "A cloud that sends a number for a record does not make the user take that many bytes of memory."
+    for box in (np.int64(2**40), np.uint8(7), np.float64(1), np.bool_(True)):
+        with pytest.raises(SealError):
+            open_record(Sealer(KEY, '0' * 16), 1, 64, 0, box)
+
+
+@pytest.mark.parametrize('name', ['a\0b', '', '\ud800'])
 def test_names_that_no_record_takes(name):
     with pytest.raises(InputError, match='no name of a photograph'):
         seal_records(Sealer(KEY, '0' * 16), 1, Collection(np.array([0]), np.zeros((1, 8), np.uint8), [name]))
@@ -306,3 +314,8 @@ def test_rows_of_thumbnails_that_have_other_sizes(thumbs):
     with pytest.raises(FormatError, match='other sizes'):
         RowTable(Spoiled, photos=True)
     assert pack_arrays(Spoiled.packs[0].arrays())
+    for packs in ([], thumbs.packs[1:], [*thumbs.packs, thumbs.packs[0]]):
+        Spoiled.packs = packs
+        with pytest.raises(FormatError, match='not one thumbnail a photograph'):
+            RowTable(Spoiled, photos=True)
+        assert len(RowTable(Spoiled, photos=False)) == 5

@@ -89,7 +89,8 @@ def test_options_that_cannot_be(options):
     assert tree.insert(codes[:1] ^ 1).size_[-1] == 31
 
 
-@pytest.mark.parametrize('tags', [['x', 1], ['x', ['y']], ['x', np.nan], 'xy', {'a': 1}, 3, iter('ab')], ids=str)
+@pytest.mark.parametrize('tags', [['x', 1], ['x', ['y']], ['x', np.nan], 'xy', {'a': 1}, 3, iter('ab')],
+                         ids=lambda tags: type(tags).__name__)
 def test_tags_that_are_no_words(tags):
     "A tag is a word or None."
     with pytest.raises(InputError, match='tag'):

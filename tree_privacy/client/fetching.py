@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core import ForgedReply, FormatError, InputError, SealError, write_atomic
+from ..core import ForgedReply, FormatError, InputError, SealError, as_array, write_atomic
 from ..crypto.keys import UserKey
 from ..crypto.randomness import random_permutation
 from ..crypto.sealing import Sealer
@@ -108,7 +108,7 @@ def _photos_of(access: Access, reply: Message, ids: list[int], photos: bool) -> 
     "Open a reply to a direct request."
     header, records, boxes = reply.header, reply.arrays['records'], reply.arrays['boxes']
     lengths, versions = header['lengths'], header['versions']
-    if reply.arrays['ids'].tolist() != ids:
+    if reply.arrays['ids'].shape != (len(ids),) or reply.arrays['ids'].tolist() != ids:
         raise FormatError('this reply holds other photographs than those asked for: ask again')
     if header['version'] != access.manifest.version:
         raise FormatError('the index has changed since you asked: ask again')
@@ -269,11 +269,13 @@ def fetch(
     photos: bool = True,  # photographs too, or names alone
 ) -> Conversation[list[Fetched]]:  # in the order of ids
     "Fetch photographs in one of four ways; raises `InputError` for a way or ids that there are not."
-    wanted, there = [int(id) for id in ids], set(access.manifest.id_array().tolist())
+    asked, there = as_array(ids), set(access.manifest.id_array().tolist())
+    whole = asked.ndim == 1 and (asked.dtype.kind in 'iu' or not asked.size)
+    wanted = asked.tolist() if whole else []
     if not isinstance(how, str) or how not in FETCHES:
         raise InputError(f'how is {how!r}: wanted one of {", ".join(FETCHES)}')
-    if not set(wanted) <= there or len(set(wanted)) < len(wanted):
-        raise InputError(f'there are no photographs {wanted} in this index: wanted ids that a search gave, each once')
+    if not whole or not set(wanted) <= there or len(set(wanted)) < len(wanted):
+        raise InputError(f'there are no photographs {ids} in this index: wanted ids that a search gave, each once')
     with_photos = bool(photos) and access.manifest.photos != 'none'
     if how == 'private':
         _check_private(access, wanted, with_photos)

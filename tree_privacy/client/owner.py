@@ -136,6 +136,8 @@ def replaceable(
 ) -> Manifest | None:  # of the index that is there, or None where there is none
     "Find out whether an index can be made in a folder; raises an error where it cannot."
     folder = Path(folder)
+    if '\0' in str(folder):
+        raise InputError(f'{str(folder)!r} holds a zero byte: wanted the name of a folder')
     if folder.is_dir() and (folder / MANIFEST).exists():
         manifest = read_manifest(folder)
         check_signature(manifest, key)
@@ -161,6 +163,8 @@ def _check_new(photos: PhotoSet, codes: np.ndarray, kept: str) -> None:
     if not isinstance(codes, np.ndarray) or codes.dtype != np.uint8 or codes.ndim != 2 or not codes.size:
         raise InputError(f'the codes are {getattr(codes, "dtype", type(codes).__name__)} of shape {np.shape(codes)}: '
                          'wanted packed codes, uint8 of shape (n, d // 8)')
+    if 8 * codes.shape[1] > 2 ** 16:  # the most that a manifest takes
+        raise InputError(f'the codes have {8 * codes.shape[1]} bits: wanted at most 65,536')
     if len(photos) != len(codes):
         raise InputError(f'there are {len(photos)} photographs and {len(codes)} codes: wanted one each')
     check_names(photos.names)
@@ -175,6 +179,8 @@ def _create(owner: Owner, folder: AnyPath, photos: PhotoSet, codes: np.ndarray, 
     "Write the first version of an index, or a version that has nothing of the one before."
     options = lock_options(lock, options)
     _check_new(photos, codes, kept)
+    if not isinstance(encoder, bytes):
+        raise InputError(f'the encoder is of type {type(encoder).__name__}: wanted its bytes')
     old = replaceable(owner.key, owner.trust, folder)
     with _blaming_changes(photos):
         size, made = thumbnail_size(photos) if kept == 'thumbs' else (None, {})

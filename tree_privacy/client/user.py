@@ -18,7 +18,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..core import FormatError, InputError, RollbackError, SealError, is_number, is_whole
+from ..core import FormatError, InputError, RollbackError, SealError, as_array, is_number, is_whole
 from ..crypto.keys import UserKey
 from ..crypto.sealing import Sealer
 from ..locks.base import Hit, LockClient, Query, Wanted, check_lock_fields, lock_client
@@ -113,14 +113,16 @@ def _search_at_home(access: Access, client: Any, code: np.ndarray, k: int) -> Co
 # %% ../../nbs/client/59_user.ipynb #7ffc1f62
 def _checked(manifest: Manifest, code: np.ndarray, k: int, nodes: int, fill: bool) -> tuple[np.ndarray, Wanted]:
     "A code and what is wanted; raises `InputError` for what makes no sense."
-    code = np.asarray(code, np.uint8)
+    code = as_array(code)
     if not is_whole(k, 1, 2 ** 60 - 1) or not is_whole(nodes, 1, 2 ** 60 - 1):
         raise InputError(f'k is {k} and nodes {nodes}: wanted 1 or more of each')
     if code.shape != (manifest.bits // 8,):
         raise InputError(f'the query has the shape {code.shape}: wanted ({manifest.bits // 8},), '
                          f'a packed code of {manifest.bits} bits')
+    if code.dtype.kind not in 'iu' or code.min() < 0 or code.max() > 255:
+        raise InputError('the query is no packed code: wanted bytes, that is whole numbers from 0 to 255')
     n = manifest.photographs
-    return code, Wanted(min(int(k), n), min(int(nodes), 2 * n), bool(fill))
+    return code.astype(np.uint8), Wanted(min(int(k), n), min(int(nodes), 2 * n), bool(fill))
 
 def _draft(index: str, version: int, lock: str) -> Manifest:
     "As much of a manifest as a lock needs to read a reply."

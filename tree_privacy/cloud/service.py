@@ -72,10 +72,10 @@ def _file(service: CloudService, message: Message) -> bytes:
 def _fetch(service: CloudService, message: Message) -> bytes:
     "Sealed records and photographs by id, each photograph with the version under which it was sealed."
     reader, ids = service.reader, message.arrays.get('ids', np.zeros(0, np.int64))
-    if (ids.dtype != np.int64 or ids.ndim != 1 or not np.isin(ids, reader.ids).all()
-            or len(np.unique(ids)) < len(ids)):
-        raise InputError(f'there are no photographs {ids.tolist()} in this index: wanted ids that a search gave, '
-                         'each once')
+    misshapen = ids.dtype != np.int64 or ids.ndim != 1  # an empty array can have millions of rows
+    if misshapen or not np.isin(ids, reader.ids).all() or len(np.unique(ids)) < len(ids):
+        asked = f'{ids.dtype} of shape {ids.shape}' if misshapen else ids.tolist()
+        raise InputError(f'there are no photographs {asked} in this index: wanted ids that a search gave, each once')
     nothing = np.zeros(0, np.uint8), 0
     found = [reader.photo_box(int(i)) if message.header.get('photos', True) else nothing for i in ids]
     boxes = np.concatenate([np.zeros(0, np.uint8), *(box for box, _ in found)])

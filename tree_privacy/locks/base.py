@@ -233,6 +233,7 @@ def lock_options(
             choices = ', '.join(known) or 'nothing to choose'
             raise InputError(f'{name} is {value!r}, but this lock has {choices}: leave it out')
     values = {name: given.get(name, option.default) for name, option in known.items()}
+    values = {name: v.item() if isinstance(v, np.generic) else v for name, v in values.items()}  # as JSON has it
     for name, value in values.items():
         if not known[name].accepts(value):
             raise InputError(f'{name} is {value!r}: wanted {known[name].words}')

@@ -119,7 +119,7 @@ class RandomMatrixClient(LockClient):
 # %% ../../nbs/locks/47_random_matrix.ipynb #d2c0353e
 def _is_measure(value: Any) -> bool:
     "Whether a field is a number that a bound can be made of"
-    return type(value) is float and is_number(value, 0, 1e300)
+    return type(value) is float and is_number(value, 0, 1e30)
 
 def _checked_trapdoor(trapdoor: np.ndarray | None, size: int) -> np.ndarray:
     "A trapdoor as it came, or `FormatError`"
@@ -160,13 +160,16 @@ class RandomMatrixServer(LockServer):
         m, tree = self.manifest, self.reader.arrays('tree')
         table, children, start, ids = (tree[name] for name in ('table', 'children', 'start', 'ids'))
         nodes, leaves, n = m.fields['nodes'], m.fields['leaves'], m.photographs
-        kinds = table.dtype.kind == 'f' and all(array.dtype.kind == 'i' for array in (children, start, ids))
+        whole = all(array.dtype.kind == 'i' for array in (children, start, ids))
+        kinds = whole and table.dtype in (np.float32, np.float64)
         sizes = table.ndim == 2 and len(table) == nodes and children.ndim == 2 and len(children) == nodes - leaves
-        if not kinds or not sizes or start.shape != (leaves + 1,) or ids.shape != (n,):
+        if not kinds or not sizes or not table.size or start.shape != (leaves + 1,) or ids.shape != (n,):
             return False
         a_tree = np.array_equal(np.sort(children[children >= 0]), np.arange(nodes - 1))
-        members = start[0] == 0 and start[-1] == n and (np.diff(start) > 0).all()
-        return bool(a_tree and members and np.isfinite(table).all() and np.array_equal(np.sort(ids), self.reader.ids))
+        downwards = (children < np.arange(leaves, nodes)[:, None]).all() and (children >= 0).any(1).all()
+        members = start[0] == 0 and start[-1] == n and (start[1:] > start[:-1]).all()
+        bounded = table.min() > -1e30 and table.max() < 1e30  # no score overflows
+        return bool(a_tree and downwards and members and bounded and np.array_equal(np.sort(ids), self.reader.ids))
 
 # %% ../../nbs/locks/47_random_matrix.ipynb #390e7609
 def _score_leaks(blurred: bool) -> list[Leak]:

@@ -21,6 +21,7 @@ from ..crypto.keys import UserKey
 from ..crypto.sealing import Sealer, step_size
 from ..store.manifest import Collection, Manifest
 from ..store.reader import IndexReader
+from ..store.records import name_bytes, name_text
 from ..wire import pack_arrays, unpack_arrays
 from .base import Encrypted, Hit, LockClient, LockServer, nearest_first
 from .exposure import Leak, hiding_leaks
@@ -35,7 +36,7 @@ def seal_codes(
     collection: Collection,  # its photographs
 ) -> dict[str, np.ndarray]:  # box: (bytes,) uint8
     "Ids, codes and names of some photographs in one sealed box."
-    texts = b'\0'.join(name.encode('utf-8', 'surrogateescape') for name in collection.names)
+    texts = b'\0'.join(map(name_bytes, collection.names))
     names = np.frombuffer(zlib.compress(texts), np.uint8)
     inside = pack_arrays(dict(ids=collection.ids.astype(np.int64), codes=collection.codes, names=names))
     return dict(box=np.frombuffer(sealer.seal('codes', number, version, inside, step_size(len(inside))), np.uint8))
@@ -53,7 +54,7 @@ def open_codes(
     version, number = map(int, place.groups())
     found = unpack_arrays(sealer.open('codes', number, version, box.tobytes()))
     texts = zlib.decompress(found['names'].tobytes()).split(b'\0')
-    return Collection(found['ids'], found['codes'], [text.decode('utf-8', 'surrogateescape') for text in texts])
+    return Collection(found['ids'], found['codes'], [name_text(text) for text in texts])
 
 # %% ../../nbs/locks/46_sealed.ipynb #37233f85
 def kept_boxes(

@@ -250,6 +250,8 @@ class BfvPirServer(PirServer):
         check_table(table)
         self.table, self.layout = table, table_layout(*table.shape)
         self._galois_keys = load_galois_keys(_ring(), _checked_keys(setup.get('galois_keys')))
+        if not all(self._galois_keys.has_key(exponent) for exponent in _exponents()):
+            raise FormatError('these are keys for something else than expanding: fetch the index again')
         self._kept: list | None = None
         self._lock = Lock()
 

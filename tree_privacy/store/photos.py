@@ -136,6 +136,8 @@ class RowTable:
         box_size = self.shape[1] - reader.manifest.record_size - 8
         if photos and any((np.diff(pack.start) != box_size).any() for pack in reader.packs):
             raise FormatError(f'thumbnails in {reader.folder} have other sizes: fetch the index again')
+        if photos and sum(len(pack.ids) for pack in reader.packs) != len(reader.ids):
+            raise FormatError(f'there is not one thumbnail a photograph in {reader.folder}: fetch the index again')
 
     def __len__(self) -> int:
         return self.shape[0]

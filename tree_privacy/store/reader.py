@@ -52,7 +52,7 @@ def pack_of(
     flat = all(a.ndim == 1 for a in (boxes, ids, start, version))
     if not whole or not flat or len(version) != 1 or version[0] < 1 or len(start) != len(ids) + 1:
         raise ValueError('the arrays of a pack have other shapes')
-    if start[0] != 0 or start[-1] != len(boxes) or (np.diff(start) <= 0).any() or (np.diff(ids) <= 0).any():
+    if start[0] != 0 or start[-1] != len(boxes) or any((a[1:] <= a[:-1]).any() for a in (start, ids)):
         raise ValueError('the boxes of a pack do not lie one behind the other')
     return Pack(boxes, ids, start, int(version[0]))
 

@@ -11,7 +11,7 @@ __all__ = ['name_bytes', 'name_text', 'seal_records', 'open_record']
 import numpy as np
 
 from ..bits import power_of_two
-from ..core import check_names
+from ..core import InputError, check_names
 from ..crypto.sealing import Sealer
 from .manifest import Collection
 
@@ -20,7 +20,10 @@ def name_bytes(
     name: str,  # of a photograph
 ) -> bytes:  # UTF-8; bytes of a file name that are no text come back as they were
     "Write a name as bytes."
-    return name.encode('utf-8', 'surrogateescape')
+    try:
+        return name.encode('utf-8', 'surrogateescape')
+    except UnicodeEncodeError:
+        raise InputError(f'{name!r} is no name of a photograph: it holds half a character') from None
 
 def name_text(
     data: bytes,  # from `name_bytes`
@@ -52,5 +55,5 @@ def open_record(
     box: bytes | np.ndarray,  # (size,) uint8, one row of `seal_records`
 ) -> tuple[np.ndarray, str]:  # (d // 8,) uint8 code, and the name
     "Open the record of one photograph; raises `SealError` for the record of another."
-    data = sealer.open('record', int(id), version, bytes(box))
+    data = sealer.open('record', int(id), version, bytes(memoryview(box)))  # bytes(7) would be seven zeros
     return np.frombuffer(data[:bits // 8], np.uint8), name_text(data[bits // 8:])

@@ -10,7 +10,8 @@ from made_codes import a_query, branchings, collections, few, fitted, nearest, r
 
 from tree_privacy.bits import exhaustive, signs
 from tree_privacy.core import InputError
-from tree_privacy.tree import balanced, search, walk
+from tree_privacy.tree import balanced, walk
+from tree_privacy.tree import index as tree_index
 from tree_privacy.tree.estimator import MergeTree
 from tree_privacy.tree.index import TreeIndex
 from tree_privacy.tree.structure import exact_points
@@ -199,7 +200,7 @@ def test_numpy_finds_the_leaves_that_compiled_loops_find(c, rule, branching, wan
         index = TreeIndex(tree)
         k = min(wanted, c.n)
         results = np.full((9, k), -1), np.full((9, k), -1), np.zeros(9, np.int64)
-        followed = getattr(search._search_codes, run)(index.children, index.n_leaves, index.table, queries,
+        followed = getattr(tree_index._search_codes, run)(index.children, index.n_leaves, index.table, queries,
                                                       index.start, index.ids, k, nodes, True, *results)
         out.append((found, near, *results, followed))
     assert same(*out)
