@@ -571,7 +571,7 @@ def test_links_that_go_round():
 
 
 def test_trees_that_lead_nowhere():
-    "Trees without a leaf below the root, starts that overflow, and numbers that do: refused, no walk ends without leaves."
+    "Trees without a leaf below the root, and numbers that overflow, are refused: no walk ends without leaves."
     index = index_of('basic', crowded(3, 40, 16))
     arrays, fields = index.reader.arrays('tree'), index.manifest.fields
 

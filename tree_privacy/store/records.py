@@ -55,5 +55,6 @@ def open_record(
     box: bytes | np.ndarray,  # (size,) uint8, one row of `seal_records`
 ) -> tuple[np.ndarray, str]:  # (d // 8,) uint8 code, and the name
     "Open the record of one photograph; raises `SealError` for the record of another."
-    data = sealer.open('record', int(id), version, bytes(memoryview(box)))  # bytes(7) would be seven zeros
+    whole = box if isinstance(box, bytes) else box.tobytes()  # of a number n, bytes would make n zeros
+    data = sealer.open('record', int(id), version, whole)
     return np.frombuffer(data[:bits // 8], np.uint8), name_text(data[bits // 8:])
