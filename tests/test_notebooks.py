@@ -460,9 +460,9 @@ def test_docstrings_and_comments():
 forms = {  # other ways in which a chapter may write a word of the glossary
     'AES-GCM': ('AES-256-GCM',),
     'bootstrap interval': ('bootstrap',),
-    'ciphertext only': ('ciphertexts alone',),
+    'ciphertext only': ('ciphertexts',),
     'padding': ('padded',),
-    'honest but curious': ('without curiosity',),
+    'honest but curious': ('curious',),
     'leakage': ('leak', 'who learns what'),
     'LSH': ('random projections',),
     'threat model': ('curious',),
