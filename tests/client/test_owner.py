@@ -192,6 +192,14 @@ def test_folders_and_encoders_that_are_none(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_link_that_leads_round(tmp_path):
+    "An error of the operating system, and nothing is written."
+    (tmp_path / 'loop').symlink_to(tmp_path / 'loop')
+    with pytest.raises(OSError):
+        index_of('sealed', tmp_path / 'loop', crowded(1, 3, 16))
+    assert [path.name for path in tmp_path.iterdir()] == ['loop']
+
+
 @pytest.mark.parametrize('name', ['', 'a\0b', '\0', 7, None, '\ud800'], ids=ascii)
 def test_names_that_are_none(name, tmp_path):
     "A zero byte in a name would break every program that writes such a file: refused before anything is written."

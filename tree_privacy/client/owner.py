@@ -147,8 +147,8 @@ def replaceable(
     if folder.exists() and (not folder.is_dir() or any(map(_is_foreign, folder.iterdir()))):
         raise InputError(f'{folder} is there and holds no index: give a new folder, so that nothing of yours is '
                          'overwritten')
-    if not folder.resolve().parent.is_dir():
-        raise InputError(f'there is no folder {folder.resolve().parent}: make it first')
+    if not (parent := Path(os.path.realpath(folder)).parent).is_dir():  # which bears links that lead round
+        raise InputError(f'there is no folder {parent}: make it first')
     return None
 
 def _is_foreign(path: Path) -> bool:
