@@ -95,6 +95,7 @@ def progress(
 
     class Bar(tqdm):
         _lock = _LOCK
+        monitor_interval = 0  # or every bar would start a thread that never ends
 
     return Bar(items, desc=desc, total=total, delay=2, leave=False)
 
@@ -194,6 +195,8 @@ def write_atomic(
     path = Path(path)
     if path.is_dir():
         raise InputError(f'{path} is a folder: wanted the name of a file')
+    if path.exists() and not path.is_file():
+        raise InputError(f'{path} is a device or a pipe, which a file must not replace: wanted the name of a file')
     part = path.with_name(f'.{os.urandom(8).hex()}')
     try:
         with blame(path):

@@ -354,6 +354,17 @@ def test_no_request_goes_out_where_no_alarm_could_be_noted(variant, worlds, tmp_
     assert not opened
 
 
+def answer_of_before(service, user, query):
+    "The old version's reply to a question of the new one; where buckets are asked for, they must be there in both."
+    for _ in range(200):
+        request = rewritten(next(user.search(query)), dict(version=1))
+        try:
+            return service.handle(request)
+        except InputError:
+            continue
+    pytest.skip('every question names a bucket that the old version lacks')
+
+
 @asking
 def test_replies_for_something_else(variant, worlds, tmp_path):
     "For another request, from another index under the same key or another one, or of an old version: never taken."
@@ -375,7 +386,7 @@ def test_replies_for_something_else(variant, worlds, tmp_path):
     before = twin.cloud
     Owner(w.key).add(twin.folder, names_only(['new/1']), codes[:1])
     twin.enter()
-    old = before.handle(rewritten(next(twin.user.search(query)), dict(version=1)))
+    old = answer_of_before(before, twin.user, query)
     assert taken(twin.new_user().search(query), Altered(twin.cloud, instead(old))) is None or variant in MATRIX
     if variant in MATRIX:  # where the old index answers at all, records are of the old version
         with pytest.raises(SecurityError):

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import threading
 
 import numpy as np
 import pytest
@@ -235,3 +236,22 @@ def test_progress_gives_the_items(capsys):
     assert list(core.progress(iter('abc'), 'letters')) == ['a', 'b', 'c'] and not capsys.readouterr().out
     with core.progress(None, 'nothing', 3) as bar:
         bar.update(3)
+
+
+def test_bars_leave_no_thread_behind():
+    "A bar is made at every private request of a cloud: none may leave a thread that watches it."
+    before = threading.active_count()
+    for _ in range(20):
+        assert list(core.progress(range(3), 'counting')) == [0, 1, 2]
+    assert threading.active_count() <= before
+
+
+@posix
+def test_a_file_replaces_no_device(tmp_path):
+    "As root, `--out /dev/null` must not make a file of the device."
+    os.mkfifo(tmp_path / 'pipe')
+    (tmp_path / 'null').symlink_to(os.devnull)
+    for name in ('pipe', 'null'):
+        with pytest.raises(InputError, match='a device or a pipe'):
+            core.write_atomic(tmp_path / name, b'data')
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['null', 'pipe']

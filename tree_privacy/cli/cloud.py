@@ -22,6 +22,7 @@ from tree_privacy.cli.common import (
 )
 from ..cloud.service import CloudService
 from ..core import progress
+from ..locks.base import check_lock_fields
 from ..locks.exposure import Leak
 from ..locks.leakage import leakage, leakage_text
 from ..store.manifest import Manifest, check_signature, read_manifest
@@ -47,6 +48,7 @@ def inspect(
 ) -> None:
     "Say what an index holds, and what its lock hides and does not."
     manifest = read_manifest(index)
+    check_lock_fields(manifest, f'the manifest in {index}')
     if verify:
         check_files(index)
     if key:

@@ -59,11 +59,13 @@ def check_output(
 ) -> None:
     "Raise `InputError` where a file cannot be written, before work is spent on it."
     path = Path(path)
-    folder = path.resolve().parent
+    folder = Path(os.path.realpath(path)).parent
     if not folder.is_dir():
         raise InputError(f'there is no folder {folder} for {path.name}: make it first')
     if path.is_dir():
         raise InputError(f'{path} is a folder: wanted the name of a file')
+    if os.path.lexists(path) and not path.is_file():
+        raise InputError(f'{path} is a device, a pipe or a link that leads nowhere: wanted the name of a file')
 
 
 def write_output(
