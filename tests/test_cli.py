@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from limits import CLOCK, limited
 from pictures import album, draw, places, snapshot
 from tree_privacy.codes import load_codes
 from tree_privacy.data import folder
@@ -31,7 +32,7 @@ SUMMARY = {'categories', 'rule', 'nodes', 'accuracy', 'recall_10', 'visits', 'ac
 
 def tree_privacy(*args, code=0, **env):
     "Run the installed command; gives what it wrote to standard output and to standard error."
-    done = subprocess.run([COMMAND, *map(str, args)], capture_output=True, text=True, env=dict(os.environ, **env), timeout=100)
+    done = limited([COMMAND, *map(str, args)], capture_output=True, text=True, env=dict(os.environ, **env))
     assert done.returncode == code, done.stderr
     assert 'Traceback' not in done.stderr
     return done
@@ -479,7 +480,7 @@ def test_a_killed_encode_goes_on(tmp_path):
     os.mkfifo(tmp_path / 'photos/late.png')  # a picture that never comes: the run is sure to be killed before its end
     asked, cache = [COMMAND, 'encode', tmp_path / 'photos', '--out', tmp_path / 'x', *map(str, QUICK)], tmp_path / 'cache'
     running = subprocess.Popen(asked, env=dict(os.environ, TREE_PRIVACY_CACHE=str(cache)), stdout=-1, stderr=-1)
-    end = time.monotonic() + 90
+    end = time.monotonic() + CLOCK
     while len(rows(cache)) < 1024 and running.poll() is None and time.monotonic() < end: time.sleep(.05)
     running.kill()
     running.communicate()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fakes import child, ended
+from limits import CLOCK
 from pictures import album, draw, snapshot
 from tree_privacy import roles
 import tree_privacy.private_locks
@@ -175,7 +176,7 @@ def killed(work, folder, key, delay):
         work(folder, key)
     pid = child(telling)
     os.close(tell)
-    assert select.select([begun], [], [], 60)[0] and os.read(begun, 1) == b'x', 'the writing never began'
+    assert select.select([begun], [], [], CLOCK)[0] and os.read(begun, 1) == b'x', 'the writing never began'
     os.close(begun)
     start = time.perf_counter()
     if delay is not None:

@@ -14,6 +14,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from browser import free_port, start
+from limits import CLOCK
 
 root = Path(__file__).resolve().parent.parent
 
@@ -26,17 +27,18 @@ def serving(*command, path, folder):
     env = dict(os.environ, JUPYTER_CONFIG_DIR=str(folder/'config'), JUPYTER_DATA_DIR=str(folder/'data'), JUPYTER_RUNTIME_DIR=str(folder/'runtime'), PYTHONPATH=str(root), TQDM_DISABLE='1')
     process = subprocess.Popen([sys.executable, '-m', *(c.format(port=port) for c in command)], cwd=folder, env=env, stdout=log, stderr=subprocess.STDOUT)
     try:
-        for _ in range(300):
+        end = time.monotonic() + CLOCK
+        while True:
             try:
                 urllib.request.urlopen(f'http://127.0.0.1:{port}{path}', timeout=120).close()
                 break
             except OSError:
-                assert process.poll() is None, (folder/'server.log').read_text()
+                assert process.poll() is None and time.monotonic() < end, (folder/'server.log').read_text()
                 time.sleep(.1)
         yield f'http://127.0.0.1:{port}'
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(CLOCK)
 
 
 @pytest.fixture(scope='module')
@@ -62,7 +64,7 @@ class Page:
     "What a person does with an explorer: reads its text, and moves what has a name."
     def __init__(self, browser): self.browser = browser
 
-    def wait(self, what, seconds=90, why=''): return WebDriverWait(self.browser, seconds, .05).until(lambda _: what(), why or str(what))
+    def wait(self, what, seconds=300, why=''): return WebDriverWait(self.browser, seconds, .05).until(lambda _: what(), why or str(what))
 
     def find(self, css, text=None, within=None):
         found = (within or self.browser).find_elements(By.CSS_SELECTOR, css)

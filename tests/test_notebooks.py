@@ -1,11 +1,12 @@
 "Every notebook runs and gives the outputs it stores, and is written the way the others are."
-import ast, dataclasses, importlib, inspect, json, re, subprocess, sys
+import ast, dataclasses, importlib, inspect, json, re, signal, subprocess, sys
 from pathlib import Path
 
 import pytest, yaml
 from fastcore.docments import docments
 from fastcore.nbio import dict2nb, mk_cell, new_nb, read_nb
 from IPython.core.inputtransformer2 import TransformerManager
+from limits import limited
 
 root = Path(__file__).resolve().parent.parent
 notebooks = sorted((root/'nbs').glob('*.ipynb'))
@@ -21,8 +22,9 @@ def name(path): return path.stem
 def test_runs(path):
     "One process a notebook: nothing leaks from one to the next."
     command = [sys.executable, str(root/'tests/run_notebook.py'), str(path), '--answers']
-    try: done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
-    except subprocess.TimeoutExpired as e: pytest.fail(f'{path.name} took more than 120 s\n{(e.stdout or b"").decode()}', pytrace=False)
+    try: done = limited(command, 300, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    except subprocess.TimeoutExpired as e: pytest.fail(f'{path.name} took more than {e.timeout} s\n{(e.stdout or b"").decode()}', pytrace=False)
+    if done.returncode == -signal.SIGXCPU: pytest.fail(f'{path.name} computed for more than 300 s\n{done.stdout}', pytrace=False)
     if done.returncode: pytest.fail(done.stdout, pytrace=False)
 
 

@@ -1,8 +1,9 @@
-"The same codes give the same trees, byte for byte, whatever the processor: OpenBLAS, numpy and numba are told to behave as on others."
-import json, os, signal, subprocess, sys
+"The same codes give the same trees, byte for byte, and the same features the same codes, whatever the processor: OpenBLAS, numpy and numba are told to behave as on others."
+import json, os, signal, sys
 from pathlib import Path
 
 import pytest
+from limits import limited
 from numpy._core._multiarray_umath import __cpu_dispatch__
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -13,6 +14,7 @@ CHILD = '''
 import hashlib, json, sys
 import numpy as np
 from threadpoolctl import threadpool_info
+from tree_privacy.codes import ITQ, PCA, RandomProjection
 from tree_privacy.measures import pack
 from tree_privacy.tree import MergeTree
 
@@ -46,6 +48,8 @@ out['insert'] = said(tree)
 out['refresh'] = said(tree.refresh())
 out['remove'] = said(tree.remove(range(0, 2500, 3)))
 out['score'] = [tree.score(queries, nodes) for nodes in (1, 3)]
+features = (rng.standard_normal((20, 48))[rng.integers(0, 20, 900)] + .6 * rng.standard_normal((900, 48))).astype(np.float32)
+for coder in (ITQ(32), PCA(32), RandomProjection(64)): out[type(coder).__name__] = hashlib.sha256(coder.fit(features[:800]).transform(features).tobytes()).hexdigest()
 print(json.dumps(dict(trees=out, blas=sorted({lib.get('architecture') for lib in threadpool_info() if lib['internal_api'] == 'openblas'}))))
 '''
 
@@ -53,7 +57,7 @@ print(json.dumps(dict(trees=out, blas=sorted({lib.get('architecture') for lib in
 def child(processor):
     "What the trees are on a processor, or None where this one cannot do as if it were that"
     env = dict(os.environ, PYTHONPATH=str(ROOT), OPENBLAS_NUM_THREADS='1', TQDM_DISABLE='1', **PROCESSORS[processor])
-    done = subprocess.run([sys.executable, '-c', CHILD], env=env, capture_output=True, text=True, timeout=600)
+    done = limited([sys.executable, '-c', CHILD], env=env, capture_output=True, text=True)
     if done.returncode == -signal.SIGILL: return None
     assert not done.returncode, done.stderr
     said = json.loads(done.stdout)
@@ -66,7 +70,7 @@ def here(): return child('as it is')
 
 
 @pytest.mark.parametrize('processor', list(PROCESSORS)[1:])
-def test_trees_are_the_same(processor, here):
+def test_the_same(processor, here):
     there = child(processor)
     if there is None: pytest.skip(f'this processor, or this numpy, cannot do as if it were {processor}')
     assert there == here, f'on {processor}, other trees: {[name for name in here if here[name] != there[name]]}'

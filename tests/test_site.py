@@ -90,7 +90,7 @@ def search(b, word):
     from selenium.webdriver.support.wait import WebDriverWait
     b.find_element(By.CSS_SELECTOR, 'input[type=search]').send_keys(word)
     hits = lambda _: b.find_elements(By.CSS_SELECTOR, '.search-result, .search-none')
-    return [h.get_attribute('href') for h in WebDriverWait(b, 10).until(hits)]
+    return [h.get_attribute('href') for h in WebDriverWait(b, 120).until(hits)]
 
 
 def public():

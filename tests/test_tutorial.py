@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from browser import free_port
+from limits import limited
 from pictures import snapshot
 from test_cli import COMMAND, tree_privacy
 from test_crash import KILLED, child, die_at, ended
@@ -51,7 +52,7 @@ def test_nbdev_runs_a_copy(tmp_path):
     def nbdev_test(name, *sources):
         cells = [dict(cell_type='code', id=f'c{i}', metadata={}, source=s, outputs=[], execution_count=None) for i, s in enumerate(sources)]
         (tmp_path / 'tutorial' / name).write_text(json.dumps(dict(cells=cells, metadata=dict(kernelspec=dict(name='python3', language='python', display_name='python3')), nbformat=4, nbformat_minor=5)))
-        return subprocess.run([COMMAND.with_name('nbdev-test'), name], cwd=tmp_path / 'tutorial', capture_output=True, text=True, timeout=100)
+        return limited([COMMAND.with_name('nbdev-test'), name], cwd=tmp_path / 'tutorial', capture_output=True, text=True)
     assert nbdev_test('quick.ipynb', *(f'#| {mark}\n1 / 0' for mark in ('slow', 'gpu', 'notest')), '1 + 1').returncode == 0
     assert nbdev_test('wrong.ipynb', '1 / 0').returncode != 0
 
@@ -135,14 +136,14 @@ def fake(home, does):
     return dict(PYTHONPATH=str(home / 'fake'))
 
 
-def fetched(url, seconds=30):
-    "What an address gives, as soon as it gives something"
+def fetched(url, seconds=0, running=None):
+    "What an address gives, as soon as it gives something, within some seconds and while a process is running"
     end = time.monotonic() + seconds
     while True:
         try:
-            with urllib.request.urlopen(url, timeout=5) as page: return page.read()
+            with urllib.request.urlopen(url, timeout=max(5, seconds)) as page: return page.read()
         except OSError:
-            if time.monotonic() > end: raise
+            if time.monotonic() > end or running and running.poll() is not None: raise
             time.sleep(.1)
 
 
@@ -154,16 +155,16 @@ def test_lab(number, alone, tmp_path):
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
     try:
         at = f'http://localhost:{port}'
-        assert 'notebook' in json.loads(fetched(f'{at}/api/contents/index.ipynb?token=secret&content=0'))['type']
-        assert b'jupyter' in fetched(f'{at}/lab/tree/index.ipynb?token=secret').lower()
+        assert 'notebook' in json.loads(fetched(f'{at}/api/contents/index.ipynb?token=secret&content=0', 180, running))['type']
+        assert b'jupyter' in fetched(f'{at}/lab/tree/index.ipynb?token=secret', 180, running).lower()
         running.send_signal(getattr(signal, number))
-        said = running.communicate(timeout=30)[0]
+        said = running.communicate(timeout=180)[0]
     finally:
         if running.poll() is None: os.killpg(running.pid, signal.SIGKILL)
     assert running.returncode == 0 and 'Traceback' not in said
     assert f'notebooks of tree_privacy {__version__} were copied to my tutorial' in said and '/lab/tree/index.ipynb' in said
     assert names(tmp_path / 'my tutorial') == FILES
-    with pytest.raises(OSError): fetched(at, 0)
+    with pytest.raises(OSError): fetched(at)
 
 
 def test_lab_passes_on(tmp_path):
