@@ -49,7 +49,7 @@ out['refresh'] = said(tree.refresh())
 out['remove'] = said(tree.remove(range(0, 2500, 3)))
 out['score'] = [tree.score(queries, nodes) for nodes in (1, 3)]
 features = (rng.standard_normal((20, 48))[rng.integers(0, 20, 900)] + .6 * rng.standard_normal((900, 48))).astype(np.float32)
-for coder in (ITQ(32), PCA(32), RandomProjection(64)): out[type(coder).__name__] = hashlib.sha256(coder.fit(features[:800]).transform(features).tobytes()).hexdigest()
+for coder in (ITQ(32), PCA(32), RandomProjection(48)): out[type(coder).__name__] = hashlib.sha256(coder.fit(features[:800]).transform(features).tobytes()).hexdigest()
 print(json.dumps(dict(trees=out, blas=sorted({lib.get('architecture') for lib in threadpool_info() if lib['internal_api'] == 'openblas'}))))
 '''
 
