@@ -17,6 +17,7 @@ import yaml
 
 root = Path(__file__).resolve().parent.parent
 package = root / 'tree_privacy'
+ASSIGNED = ast.Assign, ast.AnnAssign
 
 
 @cache
@@ -149,8 +150,8 @@ class Module:
                 for m in n.body:
                     if isinstance(m, ast.FunctionDef) and not m.name.startswith('_'):
                         yield f'{n.name}.{m.name}', m
-            elif isinstance(n, ast.Assign):
-                for t in ast.walk(n.targets[0]):
+            elif isinstance(n, ASSIGNED):
+                for t in ast.walk(n.target if isinstance(n, ast.AnnAssign) else n.targets[0]):
                     if isinstance(t, ast.Name):
                         yield t.id, n
 
@@ -215,7 +216,7 @@ def explained(module, node, base):
 
 def entry(name, node, module, home, chapters, base):
     "The Markdown of one name: heading, signature, what it takes and returns, where it is taught, an example."
-    i, constant, method = home.at[module.cell(node)], isinstance(node, ast.Assign), '.' in name
+    i, constant, method = home.at[module.cell(node)], isinstance(node, ASSIGNED), '.' in name
     parts = [f'{"###" if method else "##"} {name} {{#{name}}}']
     if constant:
         parts.append(fenced(ast.get_source_segment(module.source, node), 'python'))
@@ -242,7 +243,7 @@ def chapter_url(chapter, fragment=''):
 
 def summary(module, node):
     "The first sentence of a docstring; of a constant the comment beside it, or else its beginning."
-    if isinstance(node, ast.Assign):
+    if isinstance(node, ASSIGNED):
         return (
             plain(module.comments.get(node.lineno, ''))
             or f'`{textwrap.shorten(ast.unparse(node.value), 60, placeholder=" …")}`'

@@ -264,5 +264,7 @@ def test_voila(browser, folder):
             browser.get(address)
             if name == TREE:
                 play_tree(Page(browser), 'voila')
+                browser.get('about:blank')  # before its server ends
+                browser.get_log('browser')
             else:
                 play_protocol(Page(browser), folder, 'voila')
