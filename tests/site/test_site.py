@@ -135,7 +135,7 @@ def test_site(browser, serve, tmp_path):
     assert not found, '\n'.join(found)
 
     show(browser, 1280)
-    browser.get(f'{at}/nbs/tree/22_estimator.html')
+    browser.get(f'{at}/nbs/tree/15_structure.html')
     assert browser.execute_script("return document.querySelectorAll('.katex').length") > 1
     assert any('22_estimator' in h for h in search(browser, 'MergeTree'))
     for width in 1280, 390:
