@@ -56,7 +56,8 @@ def hamming(
 
 def _words(codes):
     "(n, d // 8) uint8 as (n, d / 64 rounded up) uint64"
-    padded = np.pad(codes, ((0, 0), (0, -codes.shape[1] % 8)))
+    missing = -codes.shape[1] % 8
+    padded = np.pad(codes, ((0, 0), (0, missing))) if missing else codes
     return np.ascontiguousarray(padded).view(np.uint64)
 
 # %% ../nbs/01_bits.ipynb #f1a0c27a

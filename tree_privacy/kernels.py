@@ -26,13 +26,17 @@ class Kernel:
         small: int = 10_000,  # work below which `plain` runs
         work: Callable[..., int] | None = None,  # the work in a call's arguments; None adds up the sizes of arrays
         fastmath: bool = True,  # whether sums of floats may be taken in any order
+        adds_up: bool = False,  # whether many small calls are large together
     ) -> None:
         self.loop, self.plain, self.small, self.fastmath = loop, plain or loop, small, fastmath
+        self.adds_up, self.done = adds_up, 0
         self.work = work or array_sizes
         functools.update_wrapper(self, loop)
 
     def __call__(self, *args: Any) -> Any:
-        if self.work(*args) < self.small or not numba_installed():
+        work = self.work(*args)
+        self.done += work
+        if (self.done if self.adds_up else work) < self.small or not numba_installed():
             return self.plain(*args)
         return self.compiled(*args)
 
@@ -50,9 +54,10 @@ def kernel(
     small: int = 10_000,  # work below which `plain` runs
     work: Callable[..., int] | None = None,  # the work in a call's arguments; None adds up the sizes of arrays
     fastmath: bool = True,  # whether sums of floats may be taken in any order
+    adds_up: bool = False,  # whether many small calls are large together
 ) -> Callable[[Callable], Kernel]:  # a decorator for the loop
     "Decorate a loop so that it runs compiled where that pays, and plain otherwise."
-    return lambda loop: Kernel(loop, plain, small, work, fastmath)
+    return lambda loop: Kernel(loop, plain, small, work, fastmath, adds_up)
 
 def array_sizes(
     *args: Any,  # arguments of a call

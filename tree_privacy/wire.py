@@ -6,7 +6,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/wire.html.md"""
 
 # %% auto #0
 __all__ = ['pack_arrays', 'ArrayPlace', 'parse_json', 'read_array_header', 'unpack_arrays', 'map_file', 'view_arrays',
-           'map_arrays', 'Message', 'write_message', 'peek_message', 'read_message']
+           'map_arrays', 'Message', 'write_message', 'peek_message', 'read_message', 'unpack_message']
 
 # %% ../nbs/02_wire.ipynb #59c0c08d
 import hashlib
@@ -47,10 +47,12 @@ def parse_json(
     data: bytes | str,  # JSON
 ) -> Any:  # what it says
     "Read JSON and refuse NaN and infinity with a `ValueError`."
-    return json.loads(data, parse_constant=_refuse_constant)
+    return _DECODER.decode(data if isinstance(data, str) else data.decode())
 
 def _refuse_constant(word):
     raise ValueError(f'{word} in JSON')
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 # %% ../nbs/02_wire.ipynb #e28262b9
 def _check_shape(name, dtype, shape, size):
@@ -94,11 +96,14 @@ def unpack_arrays(
 ) -> dict[str, np.ndarray]:  # arrays by name, copies of their own
     "Read named arrays from bytes; raises `FormatError` where these are damaged."
     try:
-        places = read_array_header(data)[1]
-        views = {name: np.frombuffer(data[p.first:p.last], p.dtype) for name, p in places.items()}
-        return {name: view.reshape(places[name].shape).copy() for name, view in views.items()}
+        return _copies(data, read_array_header(data)[1], 0)
     except _DAMAGE as error:
         raise FormatError(f'these {len(data)} bytes are damaged ({error}): transfer them again') from None
+
+def _copies(data, places, start):
+    "Copies of the arrays that lie at these places, counted from byte `start` of the data"
+    views = {name: np.frombuffer(data, p.dtype, prod(p.shape), start + p.first) for name, p in places.items()}
+    return {name: view.reshape(places[name].shape).copy() for name, view in views.items()}
 
 # %% ../nbs/02_wire.ipynb #8e41dd7c
 _SMALL = 2 ** 18  # bytes of a file that is read
@@ -134,7 +139,7 @@ def map_arrays(
     return view_arrays(map_file(path), path)
 
 # %% ../nbs/02_wire.ipynb #e10cadb1
-_MAGIC = b'TREE\x01'
+_MAGIC, _HEAD = b'TREE\x01', 21  # bytes in front of the arrays: these five, and 16 of a checksum
 
 @dataclass(frozen=True)
 class Message:
@@ -161,7 +166,7 @@ def _body(data, wanted, limit):
         raise FormatError(f'these {len(data)} bytes are no message of tree_privacy: wanted a {wanted} message')
     if data[4:5] != _MAGIC[4:]:
         raise FormatError('this message is damaged, or of a newer format: transfer it again, or upgrade tree_privacy')
-    body = data[21:]
+    body = memoryview(data)[_HEAD:]
     if hashlib.sha256(body).digest()[:16] != data[5:21]:
         raise FormatError('this message is truncated or altered: transfer it again')
     return body
@@ -194,5 +199,13 @@ def read_message(
     limit: int | None = None,  # bytes that the message may have at most, or None for no limit
 ) -> Message:  # its kind is one of `kinds`
     "Read a message; raises `FormatError` for anything else, before it unpacks what is too large."
-    kind, header, _ = peek_message(data, *kinds, limit=limit)
-    return Message(kind, header, unpack_arrays(data[21:]))
+    return unpack_message(data, *peek_message(data, *kinds, limit=limit))
+
+def unpack_message(
+    data: bytes,  # a message
+    kind: str,  # from `peek_message`, like what follows
+    header: dict[str, Any],  # what the message says
+    places: Mapping[str, ArrayPlace],  # where its arrays lie
+) -> Message:  # with its arrays
+    "The message that you have peeked at."
+    return Message(kind, header, _copies(data, places, _HEAD))

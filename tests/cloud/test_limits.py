@@ -43,7 +43,7 @@ def test_too_much_is_refused_before_anything_is_unpacked(what, monkeypatch, tmp_
     with pytest.raises(InputError, match=said):
         check_limits(data)
     w = index_of('sealed', tmp_path / 'index', crowded(1, 9, 16))
-    monkeypatch.setattr(service_module, 'read_message', None)
+    monkeypatch.setattr(service_module, 'unpack_message', None)
     with pytest.raises(InputError, match=said):
         w.cloud.handle(data)
 

@@ -64,10 +64,11 @@ def _check_header(header: Mapping[str, Any], limits: Limits) -> None:
 def check_limits(
     request: bytes,  # as it came
     limits: Limits = LIMITS,  # of the cloud
-) -> None:
+) -> tuple[str, dict[str, Any], dict[str, ArrayPlace]]:  # what `peek_message` gives, for `unpack_message`
     "Raise `InputError` for a request that asks for too much, `FormatError` for what is none; makes no arrays."
     _at_most('bytes', len(request), max(limits.size.values()))
     kind, header, arrays = peek_message(request, *KINDS)
     _at_most('bytes', len(request), limits.size[kind])
     _check_arrays(kind, arrays, limits)
     _check_header(header, limits)
+    return kind, header, arrays

@@ -19,8 +19,8 @@ from ..locks.base import FETCHING_KEYS, check_lock_fields, fetching_server, lock
 from ..pir.base import PirServer
 from ..store.photos import RowTable
 from ..store.reader import IndexReader
-from ..wire import Message, read_message, write_message
-from .limits import KINDS, check_limits
+from ..wire import Message, unpack_message, write_message
+from .limits import check_limits
 
 # %% auto #0
 __all__ = ['CloudService']
@@ -125,8 +125,7 @@ class CloudService:
         request: bytes,  # a message of a user
     ) -> bytes:  # the reply
         "Answer a request; raises `InputError` or `FormatError` for one that makes no sense or asks for too much."
-        check_limits(request)
-        message = read_message(request, *KINDS)
+        message = unpack_message(request, *check_limits(request))
         if message.kind == 'describe':
             return _describe(self, message)
         _check_place(self, message)

@@ -187,6 +187,7 @@ class HomomorphicClient(LockClient):
     name = 'homomorphic'
     options = dict(form=one_of('encrypted', 'public', default='encrypted'))
     forgery_exposes_key = True
+    _check: ScoreCheck | None = None
 
     @cached_property
     def _secret(self) -> bytes:
@@ -200,8 +201,10 @@ class HomomorphicClient(LockClient):
     def score_check(self,
         n: int,  # photographs
     ) -> ScoreCheck:  # with the weights of this version
-        "The equations of this version of the index."
-        return ScoreCheck(self._secret, n)
+        "The equations of this version of the index, kept for the next search."
+        if self._check is None or self._check.n != n:
+            self._check = ScoreCheck(self._secret, n)
+        return self._check
 
     def encrypt(self, collection: Collection, previous: IndexReader | None = None) -> Encrypted:
         "Encrypt the codes by columns."

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..core import InputError
-from ..pir.base import MAX_ROWS, PirServer
+from ..pir.base import MAX_ROWS, PirClient, PirServer
 from ..pir.bfv import CELL_BYTES, LEVELS, TableLayout
 from ..tree.estimator import MergeTree
 from ..wire import Message
@@ -42,6 +42,7 @@ class PrivateWalkClient(BucketClient):
     "The private walk with the key: fetches buckets by private information retrieval."
     name = 'private-walk'
     forgery_exposes_key = True
+    _kept: tuple[tuple[int, int], PirClient] | None = None  # shape of a table, and what asks for its rows
 
     def query(self, code: np.ndarray, wanted: Wanted) -> Query:
         "Ask for the chosen buckets; their number is seen, and nothing else."
@@ -50,13 +51,18 @@ class PrivateWalkClient(BucketClient):
             raise InputError(f'nodes is {wanted.nodes}: this lock fetches at most {MAX_ROWS} buckets for a query, '
                              'so ask for fewer')
         buckets, size = self.manifest.fields['buckets'], self.manifest.fields['size']
-        arrays, retrieval = fetching_client(self.key, self.manifest.index, buckets, size).query(chosen)
+        arrays, retrieval = self._retrieval(buckets, size).query(chosen)
         table = dict(buckets=buckets, size=size, retrieval=retrieval)
         return Query({}, arrays, dict(k=wanted.k, code=code.tobytes().hex(), chosen=chosen) | table)
 
     def _decrypt(self, reply: Message, state: dict[str, Any]) -> list[Hit]:
-        retrieval = fetching_client(self.key, self.manifest.index, state['buckets'], state['size'])
+        retrieval = self._retrieval(state['buckets'], state['size'])
         return self.rank(state['chosen'], retrieval.decrypt(reply.arrays, state['retrieval']), state)
+
+    def _retrieval(self, buckets: int, size: int) -> PirClient:  # kept for the next search
+        if self._kept is None or self._kept[0] != (buckets, size):
+            self._kept = (buckets, size), fetching_client(self.key, self.manifest.index, buckets, size)
+        return self._kept[1]
 
     def _cut(self, tree: MergeTree, capacity: int | None, bits: int) -> Buckets:
         if capacity:

@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,7 @@ class Manifest:
         "The bytes that the owner signs."
         return json.dumps({k: v for k, v in self.to_json().items() if k != 'signature'}, sort_keys=True).encode()
 
-    @property
+    @cached_property
     def hash(self) -> str:  # 64 hexadecimal digits
         "SHA-256 of the signed bytes: equal hashes, equal manifests."
         return hashlib.sha256(self.signed_bytes()).hexdigest()

@@ -56,8 +56,12 @@ def _plain_search_codes(children, n_leaves, table, queries, start, ids, k, nodes
     return followed
 
 # %% ../../nbs/tree/23_index.ipynb #6b6f1115
-@kernel(plain=_plain_search_codes, small=5_000,  # up to 124 queries in a tree of a few thousand codes
-        work=lambda children, n_leaves, table, queries, *rest: max(len(table), 40 * len(queries)))
+def _work(children, n_leaves, table, queries, *rest):
+    "Queries; in a tree of 5,000 nodes or more the loops are worth it from the first one on"
+    return len(queries) + 2_000 * (len(table) >= 5_000)
+
+
+@kernel(plain=_plain_search_codes, work=_work, small=2_000, adds_up=True)  # compiling takes as long as 20,000 queries
 def _search_codes(children, n_leaves, table, queries, start, ids, k, nodes, fill, found, distance, visits):
     "Fill (m, k) found and distance, and (m,) visits, for (m, d // 8) packed queries; returns what the last followed."
     d, followed = table.shape[1] - 1, np.empty(0, np.int64)

@@ -31,8 +31,8 @@ class _Forest:
     def compare(self, rows, live, both):
         "Find the nearest node in `live` for every node of `rows`; with `both`, tell `live` of nearer ones too."
         for some in np.array_split(rows, max(1, len(rows) * len(live) // 2 ** 24)):
-            product = self.point[some] @ self.point[live].T
-            s = 1 - (self.square[some, None] + self.square[live] - 2 * product) / self.scale
+            twice = 2 * self.point[some]  # here and not in the large product, which would be copied
+            s = 1 - (self.square[some, None] + self.square[live] - twice @ self.point[live].T) / self.scale
             s[some[:, None] == live] = -np.inf
             column = s.argmax(1)
             self.near[some], self.best[some], self.sure[some] = live[column], s[np.arange(len(some)), column], True
