@@ -85,13 +85,34 @@ class ForgedReply(SecurityError):
         self.key_is_exposed = key_is_exposed
 
 # %% ../nbs/00_core.ipynb #c6350e35
+class _Silent:
+    "What stands for a bar where tqdm is missing."
+    def __init__(self, items):
+        self.items = items
+
+    def __iter__(self):
+        return iter(self.items)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def update(self, n=1):
+        pass
+
+
 def progress(
     items: Iterable | None,  # what to go through, or None for a bar that you move with `update(n)`
     desc: str,  # what is being done, shown before the bar
     total: int | None = None,  # number of items where `items` has no length
 ) -> Any:  # the same items; a bar on standard error follows them once two seconds have passed
     "Iterate with a progress bar that short jobs do not show."
-    from tqdm import tqdm
+    try:
+        from tqdm import tqdm
+    except ImportError:  # a cloud does without
+        return _Silent(items)
 
     class Bar(tqdm):
         _lock = _LOCK

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import sys
 import threading
 
 import numpy as np
@@ -255,3 +256,11 @@ def test_a_file_replaces_no_device(tmp_path):
         with pytest.raises(InputError, match='a device or a pipe'):
             core.write_atomic(tmp_path / name, b'data')
     assert sorted(path.name for path in tmp_path.iterdir()) == ['null', 'pipe']
+
+
+def test_progress_without_tqdm(monkeypatch):
+    "A cloud has no tqdm: items come all the same, and a bar that is told of steps does nothing."
+    monkeypatch.setitem(sys.modules, 'tqdm', None)
+    assert list(core.progress(iter('ab'), 'letters')) == ['a', 'b']
+    with core.progress(None, 'nothing', 3) as bar:
+        bar.update(2)
