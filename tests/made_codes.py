@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from tree_privacy.bits import signs
+from tree_privacy.bits import pack, signs
 from tree_privacy.tree.building import RULES
 from tree_privacy.tree.estimator import MergeTree
 
@@ -24,6 +24,21 @@ def crowded(rng, n, width, kinds, flips):
     for i in np.flatnonzero(rng.random(n) < flips):
         codes[i, rng.integers(width)] ^= 1 << rng.integers(8)
     return codes
+
+
+def clustered(rng, n, width, kinds=40, flip=.06):
+    "Codes in clusters, with few equal ones."
+    centres = rng.random((kinds, 8 * width)) < .5
+    return pack(centres[rng.integers(0, kinds, n)] ^ (rng.random((n, 8 * width)) < flip))
+
+
+def near_duplicates(rng, codes, m):
+    "m queries: codes of the collection with none to three bits changed."
+    queries = codes[rng.integers(0, len(codes), m)].copy()
+    for query in queries:
+        for _ in range(rng.integers(4)):
+            query[rng.integers(len(query))] ^= 1 << rng.integers(8)
+    return queries
 
 
 @dataclass

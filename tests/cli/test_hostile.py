@@ -1,5 +1,4 @@
 "What people and accidents put into the command line: it works, or it is refused in one line and leaves nothing behind."
-import csv
 import dataclasses
 import functools
 import hashlib
@@ -12,7 +11,6 @@ import socket
 import struct
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +34,6 @@ from tree_privacy.crypto import keys
 from tree_privacy.images import backbones
 from tree_privacy.images.encoder import load_codes
 from tree_privacy.images.photos import picture_set
-from tree_privacy.images.reading import labels_from_csv
 from tree_privacy.store import records
 from tree_privacy.store.manifest import FORMAT, MANIFEST, Manifest
 from tree_privacy.wire import read_message, write_message
@@ -255,58 +252,6 @@ def test_broken_files_among_good_ones_are_skipped_by_name(works, tmp_path):
 def test_adding_nothing_new_is_no_error(home, works):
     out, err = works('add', home / 'photos', *at(home))
     assert out.startswith('0 added, 12') and '12 photographs are in the index already' in err
-
-
-TABLES = dict(plain='name,label\n{rows}', bom='\ufeffname,label\n{rows}', no_end='name,label\n{cut}',
-              blank='name,label\n\n\n{rows}\n\n', more='name,label,who,when\n{wide}', quoted='"name","label"\n{quoted}',
-              spaces='name , label\n{spaces}', double='name,label\n{rows}{rows}',
-              other='one,two\n{rows}unknown/9.png,z\n')
-
-
-def tables(names):
-    "CSV files that all say the same of some pictures, as bytes: the category of each is the first letter of its name."
-    rows = [(n, n[0]) for n in names]
-
-    def joined(form):
-        return ''.join(form.format(*r) for r in rows)
-
-    parts = dict(rows=joined('{},{}\n'), cut=joined('{},{}\n').rstrip('\n'), wide=joined('{},{},me,"1, 2"\n'),
-                 quoted=joined('"{}","{}"\n'), spaces=joined(' {} ,  {}\t\n'))
-    for kind, form in TABLES.items():
-        text = form.format(**parts)
-        for ending in ('\n', '\r\n', '\r'):
-            yield f'{kind} {ending!r}', text.replace('\n', ending).encode()
-    yield 'folders', b'name,label\na,a\nb/,b\nc,c\n'
-    yield 'huge', ('name,label\n' + ''.join(f'nowhere/{i}.png,x\n' for i in range(100_000)) + parts['rows']).encode()
-
-
-def test_tables_of_labels_that_work(tmp_path):
-    "Whatever wrote them: a mark at the beginning, any ends of lines, quotes, blanks, columns, rows twice or others."
-    names, wrong = [f'{"abc"[i % 3]}/{i:02}.png' for i in range(9)], []
-    for kind, data in tables(names):
-        (tmp_path / 'labels.csv').write_bytes(data)
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            try:
-                found = labels_from_csv(tmp_path / 'labels.csv', names)
-            except Exception as error:
-                found = error
-        if found != [(n[0], ) for n in names]:
-            wrong.append(f'{kind}: {found}')
-    assert not wrong, '\n'.join(wrong)
-
-
-ODD_NAMES = [
-    'a, b.png', 'say "hi".png', 'new\nline.png', ' in front.png', 'behind .png', '中文/照片.png', 'next\x85line.png',
-    'line\u2028separator.png', 'form\x0cfeed.png']
-
-
-@pytest.mark.parametrize('name', ODD_NAMES)
-def test_labels_of_odd_names(name, tmp_path):
-    "A name of any letters has its label, and a label any letters, where Python's writer of CSV wrote the table."
-    with open(tmp_path / 'labels.csv', 'w', newline='', encoding='utf-8') as file:
-        csv.writer(file).writerows([('name', 'label'), (name, 'one'), ('other.png', f'x{name}x')])
-    assert labels_from_csv(tmp_path / 'labels.csv', [name, 'other.png']) == [('one', ), (f'x{name}x', )]
 
 
 def test_labels_that_are_not_used_are_a_warning(works, tmp_path):

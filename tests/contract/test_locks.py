@@ -29,6 +29,7 @@ from lock_variants import (
     some_queries,
     write_index,
 )
+from made_codes import clustered, near_duplicates
 
 from tree_privacy.bits import signs
 from tree_privacy.core import ForgedReply, FormatError, InputError, SecurityError, TreePrivacyError
@@ -141,26 +142,11 @@ def test_results_of_the_plain_tree(variant, n, bits, k, nodes, fill, rule, seed)
         assert read_message(reply, 'found').header['visits'] == true.visits
 
 
-def near_duplicates(rng, codes, m):
-    "m queries: codes of the collection with none to three bits changed."
-    queries = codes[rng.integers(0, len(codes), m)].copy()
-    for query in queries:
-        for _ in range(rng.integers(4)):
-            query[rng.integers(len(query))] ^= 1 << rng.integers(8)
-    return queries
-
-
-def clustered(rng, n, bits, kinds=40, flip=.06):
-    "Codes in clusters, with few equal ones."
-    centres = rng.random((kinds, bits)) < .5
-    return np.packbits(centres[rng.integers(0, kinds, n)] ^ (rng.random((n, bits)) < flip), axis=1)
-
-
 @pytest.mark.parametrize('variant', ['basic', 'split'])
 def test_a_thousand_queries(variant):
     "Client and server together give the ids of the plain search, in the same order, for 1,000 queries at 64 bits."
     rng = np.random.default_rng(64)
-    codes = clustered(rng, 1500, 64)
+    codes = clustered(rng, 1500, 8)
     index = index_of(variant, codes)
     clear = TreeIndex(index.tree, index.collection.ids)
     for i, code in enumerate(near_duplicates(rng, codes, 1000)):
@@ -577,7 +563,7 @@ def swap_rows(files, index, name, rows):
 @pytest.mark.parametrize('variant', [v for v in ASKING if v != 'noisy'])
 def test_swapped_rows_of_tables_are_noticed(variant):
     "Leaves, buckets, or columns of codes in each other's place: what is found does not open, or does not verify."
-    codes = clustered(np.random.default_rng(0), 32, 64, kinds=4)
+    codes = clustered(np.random.default_rng(0), 32, 8, kinds=4)
     index = index_of(variant, codes, **dict(capacity=8) if variant in WALKS else {})
     name = 'tree' if variant in MATRIX else 'buckets' if variant in WALKS else 'columns'
     rows = index.tree.leaf_[[0, -1]].tolist() if variant in MATRIX else (0, 1)

@@ -1,10 +1,11 @@
 "Secret matrices: scores are the plain ones, stored ciphertexts keep their bound, walks over them are the plain walks."
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from made_codes import clustered, crowded, few, near_duplicates, seeds
 
-from tree_privacy.bits import hamming, pack, signs
+from tree_privacy.bits import hamming, signs
 from tree_privacy.core import ForgedReply, InputError
 from tree_privacy.crypto.random_matrix import FORMS, MatrixKey, distances_from_scores, random_matrix
 from tree_privacy.locks.random_matrix import random_node_order
@@ -13,20 +14,7 @@ from tree_privacy.tree.estimator import MergeTree
 from tree_privacy.tree.structure import GRID
 from tree_privacy.tree.walk import walk
 
-seeds = st.integers(0, 2 ** 32 - 1)
 widths = st.sampled_from([1, 4, 8, 16, 32])
-
-
-def few(examples):
-    return settings(deadline=None, max_examples=examples)
-
-
-def crowded(rng, n, width, kinds, flips):
-    "n codes around a few centres: many are equal, many distances tie."
-    codes = rng.integers(0, 256, (kinds, width), np.uint8)[rng.integers(0, kinds, n)]
-    for i in np.flatnonzero(rng.random(n) < flips):
-        codes[i, rng.integers(width)] ^= 1 << rng.integers(8)
-    return codes
 
 
 def some_codes(seed, width, most=60):
@@ -167,21 +155,6 @@ def test_noise_of_the_noisy_form():
         off = [table @ trapdoor / r for trapdoor, r in (key.encrypt_query(code) for _ in range(40))]
         assert abs(np.std(off) / sigma - 1) < .15
         assert key.store(table)[0].dtype == np.float32
-
-
-def clustered(rng, n, width, kinds=40, flip=.06):
-    "Codes in clusters, with few equal ones."
-    centres = rng.random((kinds, 8 * width)) < .5
-    return pack(centres[rng.integers(0, kinds, n)] ^ (rng.random((n, 8 * width)) < flip))
-
-
-def near_duplicates(rng, codes, m):
-    "m queries: codes of the collection with none to three bits changed."
-    queries = codes[rng.integers(0, len(codes), m)].copy()
-    for q in queries:
-        for _ in range(rng.integers(4)):
-            q[rng.integers(len(q))] ^= 1 << rng.integers(8)
-    return queries
 
 
 @pytest.mark.parametrize('form', ['basic', 'split'])

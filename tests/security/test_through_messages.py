@@ -3,27 +3,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_codes import a_query, collections, few
+from made_codes import a_query, clustered, collections, few, near_duplicates
 
 from security.albums import unseen
-from tree_privacy.bits import pack
 from tree_privacy.client.transport import run
 from tree_privacy.tree.index import TreeIndex
-
-
-def clustered(rng, n, width, kinds=40, flip=.06):
-    "Codes in clusters, with few equal ones."
-    centres = rng.random((kinds, 8 * width)) < .5
-    return pack(centres[rng.integers(0, kinds, n)] ^ (rng.random((n, 8 * width)) < flip))
-
-
-def near_duplicates(rng, codes, m):
-    "m queries: codes of the collection with none to three bits changed."
-    queries = codes[rng.integers(0, len(codes), m)].copy()
-    for query in queries:
-        for _ in range(rng.integers(4)):
-            query[rng.integers(len(query))] ^= 1 << rng.integers(8)
-    return queries
 
 
 def check(album, query, k, nodes, fill):

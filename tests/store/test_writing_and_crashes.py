@@ -9,6 +9,7 @@ from functools import partial
 
 import pytest
 from dying import KILLED, die_at
+from fakes import child, ended
 from pictures import snapshot
 
 from store.small_index import OwnerKey, change, create, generations, prepared, rubbish, whole
@@ -44,24 +45,6 @@ def before(tmp_path_factory):
     folder, key = tmp_path_factory.mktemp('before') / 'index', OwnerKey.generate()
     create(folder, key, range(40))
     return folder, key
-
-
-def child(work):
-    "Run a function in a fork; gives its process number."
-    pid = os.fork()
-    if pid:
-        return pid
-    try:
-        work()
-    except BaseException as error:
-        os.write(2, f'{type(error).__name__}: {error}\n'.encode())
-        os._exit(1)
-    os._exit(0)
-
-
-def ended(pid):
-    "Exit code of a process, or minus the signal that ended it."
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def check_after(job, folder, key):
