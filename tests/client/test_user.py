@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 from contract.lock_variants import ASKING, EVERYTHING, HIDING, MATRIX, VARIANTS, crowded, some_queries
+from made_once import made_once
 from parties import Altered, codes_of, exposes_key, index_of, nearest, pairs, rewritten, taken, variants
 
 from tree_privacy.client.fetching import FileCache
@@ -38,13 +39,8 @@ every, asking, one_each = (pytest.mark.parametrize('variant', some) for some in 
 @pytest.fixture(scope='module')
 def worlds(tmp_path_factory):
     "One index for each variant, of codes of 16 bits, not to be changed."
-    home, made = tmp_path_factory.mktemp('users'), {}
-
-    def world(variant):
-        if variant not in made:
-            made[variant] = index_of(variant, home / variant.replace(' ', '-'), codes_of(variant))
-        return made[variant]
-    return world
+    home = tmp_path_factory.mktemp('users')
+    return made_once(lambda variant, folder: index_of(variant, folder, codes_of(variant)), home)
 
 
 # The same results as in the clear

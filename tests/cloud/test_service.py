@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from contract.lock_variants import ASKING, EVERYTHING, MATRIX, VARIANTS, crowded
+from made_once import made_once
 from parties import codes_of, index_of, nearest, pairs, raw_message, rewritten, variants, with_photos
 
 import tree_privacy.cloud.service as service_module
@@ -25,13 +26,8 @@ every, asking = (pytest.mark.parametrize('variant', some) for some in (VARIANTS,
 @pytest.fixture(scope='module')
 def worlds(tmp_path_factory):
     "One index for each variant, of codes of 16 bits, not to be changed."
-    home, made = tmp_path_factory.mktemp('clouds'), {}
-
-    def world(variant):
-        if variant not in made:
-            made[variant] = index_of(variant, home / variant.replace(' ', '-'), codes_of(variant))
-        return made[variant]
-    return world
+    home = tmp_path_factory.mktemp('clouds')
+    return made_once(lambda variant, folder: index_of(variant, folder, codes_of(variant)), home)
 
 
 def place(w, **more):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import seal
 from contract.lock_variants import ASKING, MATRIX, VARIANTS, WALKS
+from made_once import made_once
 from secret_search import (
     BITS,
     KINDS,
@@ -43,13 +44,7 @@ every = pytest.mark.parametrize('variant', VARIANTS)
 @pytest.fixture(scope='module')
 def albums(tmp_path_factory):
     "One used index for each variant; whoever plants something takes it out again."
-    home, there = tmp_path_factory.mktemp('albums'), {}
-
-    def album(variant):
-        if variant not in there:
-            there[variant] = used(variant, home / variant.replace(' ', '-'))
-        return there[variant]
-    return album
+    return made_once(used, tmp_path_factory.mktemp('albums'))
 
 
 @every

@@ -9,6 +9,7 @@ import shutil
 import numpy as np
 import pytest
 from contract.lock_variants import MATRIX, VARIANTS, WALKS
+from made_once import made_once
 from parties import Altered, rewrite_file, rewritten
 
 from security.albums import made
@@ -38,13 +39,7 @@ exact = pytest.mark.parametrize('variant', ['basic', 'split'])
 @pytest.fixture(scope='module')
 def albums(tmp_path_factory):
     "One index for each variant, not to be changed."
-    home, there = tmp_path_factory.mktemp('albums'), {}
-
-    def album(variant):
-        if variant not in there:
-            there[variant] = made(variant, home / variant.replace(' ', '-'))
-        return there[variant]
-    return album
+    return made_once(made, tmp_path_factory.mktemp('albums'))
 
 
 # Replies to a search under random matrices, where the cloud has something to say about distances

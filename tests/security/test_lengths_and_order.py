@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 from contract.lock_variants import MATRIX, VARIANTS, WALKS, crowded
+from made_once import made_once
 from numbering import LIMIT, surprise
 from parties import rewritten, ways
 from pictures import Made
@@ -19,13 +20,7 @@ every = pytest.mark.parametrize('variant', VARIANTS)
 @pytest.fixture(scope='module')
 def albums(tmp_path_factory):
     "One index of pictures for each variant, not to be changed."
-    home, there = tmp_path_factory.mktemp('albums'), {}
-
-    def album(variant):
-        if variant not in there:
-            there[variant] = made(variant, home / variant.replace(' ', '-'))
-        return there[variant]
-    return album
+    return made_once(made, tmp_path_factory.mktemp('albums'))
 
 
 @every

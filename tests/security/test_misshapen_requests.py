@@ -4,6 +4,7 @@ import hashlib
 import numpy as np
 import pytest
 from contract.lock_variants import ASKING, MATRIX, VARIANTS
+from made_once import made_once
 from parties import raw_message, rewritten
 from safetensors.numpy import save
 
@@ -18,13 +19,7 @@ every, asking = (pytest.mark.parametrize('variant', some) for some in (VARIANTS,
 @pytest.fixture(scope='module')
 def albums(tmp_path_factory):
     "One index for each variant, not to be changed."
-    home, there = tmp_path_factory.mktemp('albums'), {}
-
-    def album(variant):
-        if variant not in there:
-            there[variant] = made(variant, home / variant.replace(' ', '-'))
-        return there[variant]
-    return album
+    return made_once(made, tmp_path_factory.mktemp('albums'))
 
 
 def refused(album, request, match=None):

@@ -7,6 +7,7 @@ from importlib import import_module
 import numpy as np
 import pytest
 from contract.lock_variants import ASKING, MATRIX, VARIANTS
+from made_once import made_once
 
 from security.albums import HOLDING, boxes_of, made, photo_boxes, unseen
 from tree_privacy.client.owner import Owner
@@ -66,14 +67,8 @@ def test_a_rotated_index_shares_nothing(tmp_path):
 @pytest.fixture(scope='module')
 def albums(tmp_path_factory):
     "One small index for each variant, not to be changed."
-    home, there = tmp_path_factory.mktemp('albums'), {}
     codes = np.arange(32, dtype=np.uint8).reshape(8, 4)
-
-    def album(variant):
-        if variant not in there:
-            there[variant] = unseen(variant, home / variant.replace(' ', '-'), codes)
-        return there[variant]
-    return album
+    return made_once(lambda variant, folder: unseen(variant, folder, codes), tmp_path_factory.mktemp('albums'))
 
 
 TIMES = {'encrypted': 30, 'public': 30, 'walk': 12, 'small buckets': 12}  # what costs more is tried less often
