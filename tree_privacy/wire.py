@@ -15,7 +15,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from safetensors.numpy import save
@@ -35,8 +35,7 @@ _DTYPES = {'BOOL': '?', 'U8': '<u1', 'I8': '<i1', 'U16': '<u2', 'I16': '<i2', 'U
            'U64': '<u8', 'I64': '<i8', 'F16': '<f2', 'F32': '<f4', 'F64': '<f8'}
 _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
-@dataclass(frozen=True)
-class ArrayPlace:
+class ArrayPlace(NamedTuple):
     "Where one array lies in a file of arrays."
     dtype: np.dtype  # of its numbers
     shape: tuple[int, ...]  # of the array

@@ -1184,6 +1184,14 @@ def test_messages_that_are_others(home, refused):
     refused('no reply', 'read', home / 'photos', '--key', home / 'mine.key')
 
 
+def test_a_request_that_is_too_large_to_read(home, tmp_path_factory, refused):
+    "A tebibyte of holes is refused by its size alone."
+    vast = tmp_path_factory.mktemp('vast') / 'request'
+    with open(vast, 'wb') as file:
+        file.truncate(2 ** 40)
+    refused('at most 4,194,304', 'answer', vast, '--index', home / 'cloud', '--out', home / 'x')
+
+
 def test_a_request_for_a_version_that_is_gone(home, refused, works):
     works('remove', 'b/01.png', *at(home))
     refused('ask again', 'answer', home / 'request', '--index', home / 'cloud', '--out', home / 'x')

@@ -20,6 +20,7 @@ from tree_privacy.cli.common import (
     trust_beside,
     write_output,
 )
+from ..cloud.limits import LIMITS
 from ..cloud.service import CloudService
 from ..core import progress
 from ..locks.base import check_lock_fields
@@ -35,7 +36,7 @@ def answer(
     out: str,  # file for the user
 ) -> None:
     "Answer a request (cloud); takes no key."
-    reply = CloudService(index).handle(read_file(request, 'request'))
+    reply = CloudService(index).handle(read_file(request, 'request', max(LIMITS.size.values())))
     write_output(out, reply)
     print(f'{out}: {len(reply)} bytes for the user')
 

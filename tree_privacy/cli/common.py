@@ -103,10 +103,15 @@ def write_all(
 def read_file(
     path: str | Path,  # of a file that another command wrote
     what: str,  # what it is, for the error
+    most: int | None = None,  # bytes that it may have, or None for no limit
 ) -> bytes:  # its content
-    "The bytes of a file; raises `NotFoundError` where there is none."
+    "The bytes of a file; raises `NotFoundError` where there is none, `InputError` for too large a file."
     if not Path(path).is_file():
         raise NotFoundError(f'there is no {what} {path}: give the file that the other side wrote')
+    size = Path(path).stat().st_size
+    if most is not None and size > most:
+        raise InputError(f'{path} has {size:,} bytes, and a {what} has at most {most:,}: '
+                         'give the file that the other side wrote')
     return Path(path).read_bytes()
 
 

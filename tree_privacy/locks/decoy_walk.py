@@ -54,8 +54,9 @@ class DecoyWalkServer(BucketServer):
         "The buckets that a request names."
         numbers = arrays.get('buckets', np.zeros(0))
         count = len(self.table)
-        whole = numbers.dtype == np.int64 and numbers.ndim == 1 and len(numbers) > 0
-        if not whole or not ((0 <= numbers) & (numbers < count)).all() or len(np.unique(numbers)) < len(numbers):
+        whole = numbers.dtype == np.int64 and numbers.ndim == 1
+        asked = set(numbers.tolist()) if whole else set()
+        if not asked or len(asked) < len(numbers) or min(asked) < 0 or max(asked) >= count:
             raise FormatError('this request holds no buckets of this index: '
                               f'wanted numbers from 0 to {count - 1}, each once')
         return {}, dict(rows=self.table[numbers])
