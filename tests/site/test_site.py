@@ -110,7 +110,9 @@ def docs():
     return module
 
 
+@pytest.mark.slow
 def test_site(browser, serve, tmp_path):
+    "Build the documentation (some three minutes of CPU) and look at every page; .ci/run does it in a stage of its own."
     for n in ('.ci', 'nbs', 'tree_privacy'):
         shutil.copytree(root / n, tmp_path / n, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
     for n in ('_quarto.yml', 'pyproject.toml', 'settings.ini', 'README.md'):

@@ -124,14 +124,15 @@ class TreeIndex:
             raise InputError(f'the query is {q.dtype} of shape {q.shape}: '
                              f'wanted packed codes, uint8 of shape ({d // 8},) or (m, {d // 8})')
         k, nodes = min(int(k), len(self.ids)), int(min(nodes, 2 ** 60))
-        found, distance, visits = np.full((len(q), k), -1), np.full((len(q), k), -1), np.zeros(len(q), np.int64)
+        (found, distance), visits = np.full((2, len(q), k), -1), np.zeros(len(q), np.int64)
 
-        def work(p):
-            return _search_codes(self.children, self.n_leaves, self.table, q[p], self.start, self.ids,
-                                 k, nodes, bool(fill), found[p], distance[p], visits[p])
+        def work(q, found, distance, visits):
+            return _search_codes(self.children, self.n_leaves, self.table, q, self.start, self.ids,
+                                 k, nodes, bool(fill), found, distance, visits)
         if given.ndim == 1:
-            followed, there = work(slice(None)), found[0] >= 0
-            return SearchResult(found[0][there], distance[0][there], int(visits[0]), followed)
+            followed = work(q, found, distance, visits)
+            count = k if found[0, -1] >= 0 else np.count_nonzero(found[0] >= 0)
+            return SearchResult(found[0, :count], distance[0, :count], int(visits[0]), followed)
         with ThreadPoolExecutor(int(threads)) as pool:
-            list(pool.map(work, _even_slices(len(q), 256)))
+            list(pool.map(lambda p: work(q[p], found[p], distance[p], visits[p]), _even_slices(len(q), 256)))
         return SearchResult(found, distance, visits)
