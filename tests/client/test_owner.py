@@ -218,7 +218,7 @@ def test_photographs_that_are_there_or_not(tmp_path):
     before, who = state(w.folder), Owner(w.key)
     with pytest.raises(InputError, match='2 photographs are in the index already, for example 0/000'):
         who.add(w.folder, names_only(['new', '0/000', '1/001']), crowded(2, 3, 16))
-    with pytest.raises(NotFoundError, match='1 of these are not in the index, for example nobody: nothing was removed'):
+    with pytest.raises(NotFoundError, match='1 of these are not in the index, for example nobody: nothing was changed'):
         who.remove(w.folder, ['0/000', 'nobody'])
     with pytest.raises(InputError, match='every photograph'):
         who.remove(w.folder, who.open(w.folder).collection.names)

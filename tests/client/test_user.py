@@ -10,7 +10,7 @@ from parties import Altered, codes_of, exposes_key, index_of, nearest, pairs, re
 
 from tree_privacy.client.fetching import FileCache
 from tree_privacy.client.owner import Owner
-from tree_privacy.client.transport import Local, run
+from tree_privacy.client.transport import Local, Recorded, run
 from tree_privacy.client.trust import TrustStore
 from tree_privacy.client.user import User, describe_request, greet, read_reply
 from tree_privacy.cloud.service import CloudService
@@ -582,3 +582,20 @@ def test_the_first_request_says_nothing(worlds):
     "It is the same for everybody."
     w = worlds('sealed')
     assert describe_request() == describe_request() and run(greet(), w.line) == w.greeting
+
+
+def test_a_greeting_asks_for_what_is_not_kept(worlds, tmp_path):
+    "The encoder is sent once; a damaged copy is sent again; what was kept is compared with the signature all the same."
+    w, cache = worlds('private-walk'), tmp_path / 'cache'
+
+    def sent():
+        line = Recorded(w.line)
+        user = User.connect(w.key.grant(), line, cache=FileCache(cache))
+        assert user.encoder_bytes() == b'encoder'
+        return [sorted(read_message(exchange.reply).arrays) for exchange in line.exchanges]
+
+    assert sent() == [[], ['client-data', 'encoder']]
+    assert sent() == [[]]
+    kept = cache / w.manifest.files['encoder'].sha256
+    kept.write_bytes(kept.read_bytes()[:-1] + b'x')
+    assert sent() == [[], ['encoder']]

@@ -36,7 +36,7 @@ from tree_privacy.cli.common import (
 )
 from ..client.fetching import FETCHES
 from ..client.transport import run
-from ..client.user import SearchResults, read_reply
+from ..client.user import Found, read_reply
 from ..core import InputError, NotFoundError, check_names
 from ..images.encoder import load_encoder
 from ..images.photos import SUFFIXES
@@ -124,7 +124,7 @@ def search(
 # %% ../../nbs/cli/90_user.ipynb #69240ad4
 def results_json(
     hits: list[Hit],  # with names where they are known
-    found: SearchResults,  # from a search
+    found: Found,  # from a search
 ) -> dict:  # what JSON can hold
     "Results for scripts."
     results = [dict(photo=hit.name, distance=hit.distance, id=hit.id) for hit in hits]
@@ -146,7 +146,7 @@ TOLD = {'direct': '; the cloud has seen which photographs these are',
 
 
 def search_words(
-    found: SearchResults,  # from a search
+    found: Found,  # from a search
     manifest: Manifest,  # of the index
     how: str,  # how results were fetched
 ) -> str:  # one line

@@ -8,7 +8,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/client/owner.html.md"""
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from ..bits import to_ranges
-from ..core import AccessError, AnyPath, InputError, NotFoundError, check_names
+from ..core import AccessError, AnyPath, FormatError, InputError, NotFoundError, check_names
 from ..crypto.keys import OwnerKey, UserKey
 from ..crypto.randomness import random_permutation
 from ..crypto.sealing import Sealer
-from ..images.photos import PhotoSet
+from ..images.photos import DIGEST_BYTES, PhotoSet, names_only
 from ..locks.base import FETCHING_KEYS, check_lock_fields, fetching_keys, lock_client, lock_options
 from ..store.manifest import GENERATION, MANIFEST, Collection, Manifest, check_signature, read_manifest
 from ..store.photos import photo_bytes, thumbnail_size
@@ -32,7 +32,7 @@ from ..tree.estimator import MergeTree
 from .trust import TrustStore
 
 # %% auto #0
-__all__ = ['Created', 'OpenedIndex', 'replaceable', 'Owner']
+__all__ = ['Created', 'OpenedIndex', 'replaceable', 'Change', 'Owner']
 
 # %% ../../nbs/client/57_owner.ipynb #23ac8192
 @dataclass(frozen=True)
@@ -47,10 +47,11 @@ class _Version:
     draft: Manifest  # without fields, files and signature
     collection: Collection  # all photographs of the version
     encoder: bytes  # turns photographs into codes
+    digests: np.ndarray  # (n, 16) uint8, what tells each photograph's file from others, zeros where it is not known
     base: str | None  # generation that is replaced, or None for a new index
     previous: IndexReader | None = None  # the version before, of the same index
     gone: list[int] = field(default_factory=list)  # photographs of the version before that are left out
-    new_ids: np.ndarray | None = None  # (m,) int, photographs that are sealed now
+    new_ids: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # (m,), photographs that are sealed now
     read: Callable[[int], bytes] | None = None  # gives the file of new photograph 0 ... m - 1
 
 def _write_version(folder: AnyPath, key: OwnerKey, version: _Version,
@@ -68,6 +69,7 @@ def _write_version(folder: AnyPath, key: OwnerKey, version: _Version,
             _put_fetching_keys(writer, key, version)
         writer.put_records(collection)
         writer.put_box('encoder', version.encoder)
+        writer.put_box('digests', version.digests[np.argsort(collection.ids)].tobytes())
         if made.client_data:
             writer.put_box('client-data', made.client_data)
         _put_photographs(writer, version)
@@ -89,7 +91,7 @@ def _put_photographs(writer: IndexWriter, version: _Version) -> None:
     "Packs of the version before without what is gone, and new ones."
     if version.previous is not None:
         writer.keep_photos(version.gone)
-    if version.read is not None and version.new_ids is not None and version.draft.photos != 'none':
+    if version.read is not None and len(version.new_ids) and version.draft.photos != 'none':
         writer.put_photos(version.read, version.new_ids)
 
 @contextmanager
@@ -108,6 +110,7 @@ class OpenedIndex:
     "Everything that an index knows of a collection, photographs apart."
     manifest: Manifest  # signature and version are checked
     collection: Collection  # ids, codes and names
+    digests: np.ndarray  # (n, 16) uint8, of the photographs' files, zeros where they are not known
     encoder: bytes  # for `images.encoder.load_encoder`
     sealer: Sealer  # opens the boxes of the index
     reader: IndexReader  # the files of the index
@@ -119,14 +122,19 @@ def _open_index(owner: Owner, folder: AnyPath) -> OpenedIndex:
     check_signature(manifest, owner.key)
     check_lock_fields(manifest, f'the manifest in {folder}')
     owner.trust.remember(manifest)
-    for name in ('records', 'encoder'):
+    for name in ('records', 'encoder', 'digests'):
         reader.verify(name)
     sealer, version = Sealer(owner.key, manifest.index), manifest.version
     opened = [open_record(sealer, version, manifest.bits, int(id), box)
               for id, box in zip(reader.ids, reader.records, strict=True)]
     collection = Collection(reader.ids, np.stack([code for code, _ in opened]), [name for _, name in opened])
-    encoder = sealer.open('encoder', 0, version, reader.arrays('encoder')['box'].tobytes())
-    return OpenedIndex(manifest, collection, encoder, sealer, reader)
+    encoder, digests = (sealer.open(name, 0, version, reader.arrays(name)['box'].tobytes())
+                        for name in ('encoder', 'digests'))
+    known = np.frombuffer(digests, np.uint8).reshape(-1, DIGEST_BYTES)
+    if len(known) != len(collection):
+        raise FormatError(f'{folder} holds {len(known)} digests for {len(collection)} photographs: '
+                          'fetch the index again')
+    return OpenedIndex(manifest, collection, known, encoder, sealer, reader)
 
 # %% ../../nbs/client/57_owner.ipynb #7c55f1a8
 def replaceable(
@@ -169,6 +177,11 @@ def _check_new(photos: PhotoSet, codes: np.ndarray, kept: str) -> None:
         raise InputError(f'there are {len(photos)} photographs and {len(codes)} codes: wanted one each')
     check_names(photos.names)
 
+def _digests(photos: PhotoSet) -> np.ndarray:
+    "(n, 16) uint8: what tells each photograph's file from others, zeros where the set cannot say."
+    found = [photos.digest(i) or bytes(DIGEST_BYTES) for i in range(len(photos))]
+    return np.frombuffer(b''.join(found), np.uint8).reshape(-1, DIGEST_BYTES)
+
 def _reader_of(photos: PhotoSet, kept: str, size: int | None, made: dict[int, bytes]) -> Callable[[int], bytes]:
     "Gives the file of a photograph as it goes into its box; some thumbnails are there already."
     return lambda i: made.pop(i, None) or photo_bytes(photos, i, kept, size)
@@ -189,8 +202,8 @@ def _create(owner: Owner, folder: AnyPath, photos: PhotoSet, codes: np.ndarray, 
     draft = Manifest(index=old.index if old else os.urandom(8).hex(), version=old.version + 1 if old else 1,
                      key=owner.key.id, lock=lock, options=options, photographs=len(ids), bits=8 * codes.shape[1],
                      ids=to_ranges(np.sort(ids)), next_id=first + len(ids), photos=kept, photo_size=size)
-    version = _Version(draft, Collection(ids, codes, list(photos.names)), encoder, old.generation if old else None,
-                       new_ids=ids, read=_reader_of(photos, kept, size, made))
+    version = _Version(draft, Collection(ids, codes, list(photos.names)), encoder, _digests(photos),
+                       old.generation if old else None, new_ids=ids, read=_reader_of(photos, kept, size, made))
     created, manifest = _write_version(folder, owner.key, version, photos)
     owner.trust.remember(manifest)
     return created
@@ -201,45 +214,66 @@ def _next_draft(manifest: Manifest, ids: np.ndarray, **changes: Any) -> Manifest
     return replace(manifest, version=manifest.version + 1, fields={}, photographs=len(ids), ids=to_ranges(np.sort(ids)),
                    record_size=0, generation='', files={}, signature='', **changes)
 
-def _add(owner: Owner, folder: AnyPath, photos: PhotoSet, codes: np.ndarray) -> Created:
-    "Write a version with more photographs."
-    now = owner.open(folder)
-    manifest, old = now.manifest, now.collection
-    _check_new(photos, codes, manifest.photos)
-    if 8 * codes.shape[1] != manifest.bits:
-        raise InputError(f'the codes have {8 * codes.shape[1]} bits and those of the index {manifest.bits}: '
+@dataclass(frozen=True)
+class Change:
+    "What a new version of an index changes."
+    added: PhotoSet = field(default_factory=lambda: names_only([]))  # m photographs, whose names nothing that stays has
+    codes: np.ndarray | None = None  # (m, d // 8) uint8, of the added photographs, from the index's own encoder
+    gone: frozenset[str] = frozenset()  # names of photographs that leave the index
+    renamed: Mapping[str, str] = field(default_factory=dict)  # new names of photographs that stay, by their old ones
+
+# %% ../../nbs/client/57_owner.ipynb #9272ccd9
+def _check_added(now: OpenedIndex, change: Change, names: list[str]) -> None:
+    "Raise `InputError` where photographs do not fit the index, or have names that stay in it."
+    photos, codes, bits = change.added, change.codes, now.manifest.bits
+    _check_new(photos, codes, now.manifest.photos)
+    if 8 * codes.shape[1] != bits:
+        raise InputError(f'the codes have {8 * codes.shape[1]} bits and those of the index {bits}: '
                          "wanted codes from the index's own encoder")
-    double = set(old.names) & set(photos.names)
+    double = set(names) & set(photos.names)
     if double:
         raise InputError(f'{len(double)} photographs are in the index already, for example {min(double)}: '
                          'remove them first')
-    ids = manifest.next_id + random_permutation(len(photos))
-    every = Collection(np.append(old.ids, ids), np.concatenate([old.codes, codes]), old.names + list(photos.names))
-    draft = _next_draft(manifest, every.ids, next_id=manifest.next_id + len(ids))
-    version = _Version(draft, every, now.encoder, manifest.generation, now.reader, new_ids=ids,
-                       read=_reader_of(photos, manifest.photos, manifest.photo_size, {}))
-    _, written = _write_version(folder, owner.key, version, photos)
-    owner.trust.remember(written)
-    return Created(ids, None)
 
-# %% ../../nbs/client/57_owner.ipynb #9272ccd9
-def _remove(owner: Owner, folder: AnyPath, names: Iterable[str]) -> None:
-    "Write a version with fewer photographs."
-    now, gone = owner.open(folder), set(names)
-    old = now.collection
-    unknown = gone - set(old.names)
+def _check_named(now: OpenedIndex, change: Change) -> None:
+    "Raise `NotFoundError` where names are not in the index, `InputError` where two would be the same."
+    unknown = (set(change.gone) | set(change.renamed)) - set(now.collection.names)
     if unknown:
         raise NotFoundError(f'{len(unknown)} of these are not in the index, for example {min(unknown)}: '
-                            'nothing was removed')
-    stays = [i for i, name in enumerate(old.names) if name not in gone]
-    if not stays:
+                            'nothing was changed')
+    check_names(change.renamed.values())
+
+def _names_after(now: OpenedIndex, change: Change) -> list[str]:
+    "The names of what stays, as they will be; raises `InputError` where two are the same."
+    gone = set(change.gone)
+    names = [change.renamed.get(name, name) for name in now.collection.names if name not in gone]
+    if len(set(names)) < len(names):
+        raise InputError('two photographs would have one name: nothing was changed')
+    if not names and not len(change.added):
         raise InputError('this would remove every photograph: delete the folder of the index instead')
-    rest = Collection(old.ids[stays], old.codes[stays], [old.names[i] for i in stays])
-    left_out = [int(id) for id, name in zip(old.ids, old.names, strict=True) if name in gone]
-    version = _Version(_next_draft(now.manifest, rest.ids), rest, now.encoder, now.manifest.generation, now.reader,
-                       left_out)
-    _, manifest = _write_version(folder, owner.key, version)
-    owner.trust.remember(manifest)
+    return names
+
+# %% ../../nbs/client/57_owner.ipynb #2099252b
+def _change(owner: Owner, folder: AnyPath, change: Change) -> Created:
+    "Write a version that adds, removes and renames photographs."
+    now = owner.open(folder)
+    manifest, old = now.manifest, now.collection
+    _check_named(now, change)
+    names = _names_after(now, change)
+    ids, codes, digests = np.zeros(0, np.int64), old.codes[:0], now.digests[:0]
+    if len(change.added):
+        _check_added(now, change, names)
+        ids, codes, digests = manifest.next_id + random_permutation(len(change.added)), change.codes, _digests(change.added)
+    stays = np.array([name not in change.gone for name in old.names])
+    every = Collection(np.append(old.ids[stays], ids), np.concatenate([old.codes[stays], codes]),
+                       names + list(change.added.names))
+    version = _Version(_next_draft(manifest, every.ids, next_id=manifest.next_id + len(ids)), every, now.encoder,
+                       np.concatenate([now.digests[stays], digests]), manifest.generation, now.reader,
+                       old.ids[~stays].tolist(), ids,
+                       _reader_of(change.added, manifest.photos, manifest.photo_size, {}))
+    _, written = _write_version(folder, owner.key, version, change.added if len(change.added) else None)
+    owner.trust.remember(written)
+    return Created(ids, None)
 
 # %% ../../nbs/client/57_owner.ipynb #f9e1bbe2
 def _rotate(owner: Owner, folder: AnyPath, new: OwnerKey) -> None:
@@ -255,7 +289,7 @@ def _rotate(owner: Owner, folder: AnyPath, new: OwnerKey) -> None:
         return now.sealer.open('photo', int(old_ids[i]), version, box.tobytes())
 
     collection = replace(now.collection, ids=ids)
-    version = _Version(draft, collection, now.encoder, now.manifest.generation, new_ids=ids, read=read)
+    version = _Version(draft, collection, now.encoder, now.digests, now.manifest.generation, new_ids=ids, read=read)
     _write_version(folder, new, version)
 
 # %% ../../nbs/client/57_owner.ipynb #1004c700
@@ -303,14 +337,22 @@ class Owner:
         codes: np.ndarray,  # (n, d // 8) uint8, from the index's own encoder
     ) -> Created:  # ids of the new photographs
         "Add photographs to an index."
-        return _add(self, folder, photo_set, codes)
+        _check_new(photo_set, codes, 'none')
+        return _change(self, folder, Change(photo_set, codes))
 
     def remove(self,
         folder: AnyPath,  # of an index
         names: Iterable[str],  # of photographs
     ) -> None:
         "Remove photographs from an index, with their sealed files."
-        _remove(self, folder, names)
+        _change(self, folder, Change(gone=frozenset(names)))
+
+    def change(self,
+        folder: AnyPath,  # of an index
+        change: Change,  # what to add, to remove and to rename
+    ) -> Created:  # ids of the added photographs
+        "Add, remove and rename photographs in one new version; nothing is changed where any of it is refused."
+        return _change(self, folder, change)
 
     def rotate(self,
         folder: AnyPath,  # of an index

@@ -29,14 +29,16 @@ from .transport import Conversation, Transport, one_round, reading_reply, run
 from .trust import TrustStore
 
 # %% auto #0
-__all__ = ['describe_request', 'SearchResults', 'read_reply', 'greet', 'OpenedByUser', 'User']
+__all__ = ['describe_request', 'Found', 'read_reply', 'greet', 'OpenedByUser', 'User']
 
 # %% ../../nbs/client/59_user.ipynb #d8130c97
 _GREETING = ['encoder', 'client-data']  # files that a user needs to begin, where the index has them
 
-def describe_request() -> bytes:  # a message
+def describe_request(
+    files: Sequence[str] = _GREETING,  # names of files wanted with the manifest
+) -> bytes:  # a message
     "The first request of every conversation: it asks for the manifest and what a user needs to begin."
-    return write_message('describe', dict(files=_GREETING))
+    return write_message('describe', dict(files=list(files)))
 
 def _read_greeting(key: UserKey, greeting: bytes) -> tuple[Manifest, dict[str, bytes]]:
     "Manifest and files of a greeting; signature and checksums are checked."
@@ -62,18 +64,18 @@ def _open_file(access: Access, files: dict[str, bytes], name: str) -> bytes:
 
 # %% ../../nbs/client/59_user.ipynb #c32aa137
 @dataclass(frozen=True)
-class SearchResults:
+class Found:
     "What a search found."
     hits: list[Hit]  # nearest first, ties by id
     visits: int | None  # nodes that the cloud visited, where the lock has a tree in the cloud
     cloud_ms: float  # milliseconds that the cloud says it took, 0 where it was not asked
 
-def _results(hits: list[Hit], reply: Message) -> SearchResults:
+def _results(hits: list[Hit], reply: Message) -> Found:
     "Hits, with what the header of the reply says."
     visits, ms = reply.header.get('visits'), reply.header.get('ms', 0.)
     if not is_number(ms, 0, 1e12) or visits is not None and not is_whole(visits, 0, 2 ** 60):
         raise FormatError('this reply is damaged: transfer it again')
-    return SearchResults(hits, visits, float(ms))
+    return Found(hits, visits, float(ms))
 
 # %% ../../nbs/client/59_user.ipynb #b5a0804a
 def _before_asking(access: Access, client: LockClient) -> None:
@@ -93,7 +95,7 @@ def _query(client: LockClient, code: np.ndarray, wanted: Wanted) -> Query:
     with reading_reply('what this index tells users is damaged: fetch the index again'):
         return client.query(code, wanted)
 
-def _search_round(access: Access, client: LockClient, code: np.ndarray, wanted: Wanted) -> Conversation[SearchResults]:
+def _search_round(access: Access, client: LockClient, code: np.ndarray, wanted: Wanted) -> Conversation[Found]:
     "One request to the cloud, and its reply."
     manifest = access.manifest
     _before_asking(access, client)
@@ -103,12 +105,12 @@ def _search_round(access: Access, client: LockClient, code: np.ndarray, wanted: 
     with _opening(access.trust, client):
         return _results(client.decrypt(reply, query.state), reply)
 
-def _search_at_home(access: Access, client: Any, code: np.ndarray, k: int) -> Conversation[SearchResults]:
+def _search_at_home(access: Access, client: Any, code: np.ndarray, k: int) -> Conversation[Found]:
     "Fetch what is missing, and compare at home."
     _before_asking(access, client)
     files = {} if client.opened else (yield from fetch_files(access, client.files()))
     with reading_reply():
-        return SearchResults(client.scan(files, code, k), None, 0.)
+        return Found(client.scan(files, code, k), None, 0.)
 
 # %% ../../nbs/client/59_user.ipynb #7ffc1f62
 def _checked(manifest: Manifest, code: np.ndarray, k: int, nodes: int, fill: bool) -> tuple[np.ndarray, Wanted]:
@@ -169,7 +171,7 @@ def read_reply(
     key: UserKey,  # that asked
     reply: bytes,  # what the cloud answered
     trust: TrustStore,  # of this key
-) -> tuple[SearchResults, str]:  # what was found, and the note of the question
+) -> tuple[Found, str]:  # what was found, and the note of the question
     "Read the reply to a question that was carried in a file."
     message = read_message(reply, 'found')
     index = message.header.get('index')
@@ -188,9 +190,20 @@ def read_reply(
     return results, note.decode('utf-8', 'surrogateescape')
 
 # %% ../../nbs/client/59_user.ipynb #bb4422af
-def greet() -> Conversation[bytes]:  # the cloud's reply to `describe_request`
+def greet(
+    cache: FileCache | None = None,  # files in it are not sent again; None asks for everything at once
+) -> Conversation[bytes]:  # the cloud's reply to `describe_request`, with what was in the cache
     "The conversation that begins all others."
-    return (yield describe_request())
+    if cache is None or cache.folder is None:
+        return (yield describe_request())
+    message = read_message((yield describe_request([])), 'index')
+    signed = Manifest.from_json(message.header.get('manifest'), 'what the cloud sent').files
+    kept = {name: cache.get(signed[name].sha256) for name in _GREETING if name in signed}
+    missing = [name for name, data in kept.items() if data is None]
+    if missing:
+        message = read_message((yield describe_request(missing)), 'index')
+    there = {name: np.frombuffer(data, np.uint8) for name, data in kept.items() if data is not None}
+    return write_message('index', message.header, {**message.arrays, **there})
 
 class OpenedByUser:
     "An index in a cloud whose greeting was checked with a granted key."
@@ -205,6 +218,8 @@ class OpenedByUser:
         trust.check_alarm(manifest.index)
         trust.remember(manifest)
         self.access = Access(key, manifest, Sealer(key, manifest.index), trust, cache or FileCache())
+        for name, data in self._files.items():
+            self.access.cache.put(manifest.files[name].sha256, data)
         self.client = lock_client(manifest.lock)(key, manifest, _open_file(self.access, self._files, 'client-data'))
 
     @classmethod
@@ -215,7 +230,7 @@ class OpenedByUser:
         cache: FileCache | None = None,  # keeps whole files
     ) -> Self:  # ready to search
         "Greet a cloud and open its index."
-        return cls(key, run(greet(), transport), trust, cache)
+        return cls(key, run(greet(cache), transport), trust, cache)
 
     @property
     def manifest(self) -> Manifest:  # signature and version are checked
@@ -238,7 +253,7 @@ class User(OpenedByUser):
         k: int = 10,  # how many results; more than there are gives what there are
         nodes: int = 3,  # how many nodes, or buckets, are followed
         fill: bool = True,  # go on until k results are found, where the lock has a tree in the cloud
-    ) -> Conversation[SearchResults]:  # for `run`
+    ) -> Conversation[Found]:  # for `run`
         "Ask for the photographs with the nearest codes."
         code, wanted = _checked(self.manifest, code, k, nodes, fill)
         if self.client.searches_at_home:
@@ -257,7 +272,7 @@ class User(OpenedByUser):
 
     def read(self,
         reply: bytes,  # what the cloud answered
-    ) -> tuple[SearchResults, str]:  # what was found, and the note
+    ) -> tuple[Found, str]:  # what was found, and the note
         "Read the reply to a question of `ask`, of this user or of another one with the same key."
         return read_reply(self.access.key, reply, self.access.trust)
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..client.owner import Owner
 from ..client.transport import Local, Recorded, run
-from ..client.user import SearchResults, User
+from ..client.user import Found, User
 from ..cloud.service import CloudService
 from ..core import InputError, check_positive, progress
 from ..crypto.keys import OwnerKey
@@ -55,7 +55,7 @@ class LockCosts:
 # %% ../../nbs/evaluate/79_costs.ipynb #cae0c280
 @dataclass(frozen=True)
 class _Search:
-    results: SearchResults
+    results: Found
     cloud_s: float  # seconds
     user_s: float
     sent: int  # bytes

@@ -8,6 +8,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/images/photos.html.md"""
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import os
 import warnings
@@ -27,10 +28,13 @@ else:
     Picture = Any  # so that importing this loads no Pillow
 
 # %% auto #0
-__all__ = ['SUFFIXES', 'FASHION', 'PhotoSet', 'names_only', 'select', 'picture_set', 'from_arrays', 'digits', 'show', 'folder',
-           'one_photo', 'torchvision_set', 'fashion_mnist', 'to_grayscale', 'pixel_codes', 'show_codes']
+__all__ = ['DIGEST_BYTES', 'SUFFIXES', 'FASHION', 'PhotoSet', 'names_only', 'select', 'picture_set', 'from_arrays', 'digits',
+           'show', 'folder', 'one_photo', 'torchvision_set', 'fashion_mnist', 'to_grayscale', 'pixel_codes',
+           'show_codes']
 
 # %% ../../nbs/images/05_photos.ipynb #62d57faa
+DIGEST_BYTES = 16  # of a file's digest
+
 class PhotoSet:
     "Photographs with names and, where known, labels; each is opened when you ask for it."
     names: list[str]
@@ -58,6 +62,13 @@ class PhotoSet:
     ) -> bytes:  # the file as it is
         "Read one photograph's file; raises `OSError` or `InputError` where there is none."
         raise InputError(f'{self.names[i]} is a name without a photograph: wanted a folder or arrays with the pictures')
+
+    def digest(
+        self,
+        i: int,  # number of the photograph, 0 ... n - 1
+    ) -> bytes:  # 16 bytes, the first half of the SHA-256 of its file; b'' where there is no file
+        "What tells a photograph's file from others."
+        return b''
 
     def check(self) -> None:
         "Raise `InputError` if the photographs are no longer what they were when the set was made."
@@ -94,6 +105,9 @@ class _Selection(PhotoSet):
 
     def read(self, i: int) -> bytes:
         return self._photos.read(self._numbers[i])
+
+    def digest(self, i: int) -> bytes:
+        return self._photos.digest(self._numbers[i])
 
     def check(self) -> None:
         self._photos.check()
@@ -214,6 +228,9 @@ class _FolderPhotos(PhotoSet):
 
     def read(self, i: int) -> bytes:
         return self._file(i).read_bytes()
+
+    def digest(self, i: int) -> bytes:
+        return hashlib.sha256(self.read(i)).digest()[:DIGEST_BYTES]
 
     def check(self) -> None:
         there = {f for f in _files_below(self._path) if _is_picture(f)}

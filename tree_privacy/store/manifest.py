@@ -39,7 +39,7 @@ class Collection:
 
 # %% ../../nbs/store/30_manifest.ipynb #746413f5
 MANIFEST = 'manifest.json'
-FORMAT = 2
+FORMAT = 3
 GENERATION = re.compile(r'g\d{6,}-[0-9a-f]{8}')
 MAX_MANIFEST_BYTES = 2 ** 26  # of a manifest: a million ranges of ids have some twenty million
 _MOST_PHOTOGRAPHS = 2 ** 31
