@@ -586,7 +586,7 @@ def test_the_first_request_says_nothing(worlds):
 
 def test_a_greeting_asks_for_what_is_not_kept(worlds, tmp_path):
     "The encoder is sent once; a damaged copy is sent again; what was kept is compared with the signature all the same."
-    w, cache = worlds('private-walk'), tmp_path / 'cache'
+    w, cache = worlds('walk'), tmp_path / 'cache'
 
     def sent():
         line = Recorded(w.line)

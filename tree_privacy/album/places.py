@@ -8,7 +8,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/album/places.html.md"""
 __all__ = ['PASSPHRASE', 'index_folder', 'ask_passphrase', 'can_ask', 'new_passphrase', 'KeyRing', 'read_key', 'trust_beside',
            'open_key', 'check_places', 'owner_ring', 'cache_folder', 'Connection', 'connect', 'open_owner']
 
-# %% ../../nbs/album/63_places.ipynb #9767a137
+# %% ../../nbs/album/63_places.ipynb #d5aec013
 import getpass
 import os
 import sys
@@ -27,7 +27,7 @@ from ..core import AnyPath, InputError, NotFoundError
 from ..crypto.keys import OwnerKey, UserKey, load_key
 from ..store.manifest import MANIFEST, check_signature, read_manifest
 
-# %% ../../nbs/album/63_places.ipynb #6e206342
+# %% ../../nbs/album/63_places.ipynb #d164fa9f
 def index_folder(
     at: AnyPath,  # a path, or an address that begins with file:
 ) -> Path:  # of the index
@@ -42,7 +42,7 @@ def index_folder(
         raise InputError(f'{text} is not a folder of this machine: wanted a path, or file:///path')
     return Path(unquote(urlsplit(text).path))
 
-# %% ../../nbs/album/63_places.ipynb #baca0bcb
+# %% ../../nbs/album/63_places.ipynb #b252cf4d
 PASSPHRASE = 'TREE_PRIVACY_PASSPHRASE'
 
 def ask_passphrase(
@@ -79,7 +79,7 @@ def new_passphrase(
         raise InputError('the passphrase is empty: wanted one, or no --passphrase')
     return first
 
-# %% ../../nbs/album/63_places.ipynb #59d7f6ab
+# %% ../../nbs/album/63_places.ipynb #0940cc47
 @dataclass(frozen=True)
 class KeyRing:
     "A key, and what it remembers."
@@ -110,7 +110,7 @@ def open_key(
     path = Path(os.path.expanduser(os.fspath(key)))
     return KeyRing(read_key(path), trust_beside(path), path)
 
-# %% ../../nbs/album/63_places.ipynb #c9f8fa6b
+# %% ../../nbs/album/63_places.ipynb #ef6953b4
 def check_places(
     index: AnyPath,  # folder of the index
     key_file: AnyPath,  # of the key
@@ -139,7 +139,7 @@ def owner_ring(
                             'or a new folder for a new index')
     return KeyRing(OwnerKey.generate(), trust_beside(path), path), True
 
-# %% ../../nbs/album/63_places.ipynb #a1732e8d
+# %% ../../nbs/album/63_places.ipynb #84f3ff92
 def cache_folder() -> Path:  # `TREE_PRIVACY_CACHE`, or a folder below your home
     "Where features and sealed files are kept between runs."
     return Path(os.environ.get('TREE_PRIVACY_CACHE') or Path.home() / '.cache/tree_privacy')

@@ -179,7 +179,8 @@ def _check_new(photos: PhotoSet, codes: np.ndarray, kept: str) -> None:
 
 def _digests(photos: PhotoSet) -> np.ndarray:
     "(n, 16) uint8: what tells each photograph's file from others, zeros where the set cannot say."
-    found = [photos.digest(i) or bytes(DIGEST_BYTES) for i in range(len(photos))]
+    with _blaming_changes(photos):
+        found = [photos.digest(i) or bytes(DIGEST_BYTES) for i in range(len(photos))]
     return np.frombuffer(b''.join(found), np.uint8).reshape(-1, DIGEST_BYTES)
 
 def _reader_of(photos: PhotoSet, kept: str, size: int | None, made: dict[int, bytes]) -> Callable[[int], bytes]:
@@ -218,7 +219,7 @@ def _next_draft(manifest: Manifest, ids: np.ndarray, **changes: Any) -> Manifest
 class Change:
     "What a new version of an index changes."
     added: PhotoSet = field(default_factory=lambda: names_only([]))  # m photographs, whose names nothing that stays has
-    codes: np.ndarray | None = None  # (m, d // 8) uint8, of the added photographs, from the index's own encoder
+    codes: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.uint8))  # (m, d // 8), packed, of the added
     gone: frozenset[str] = frozenset()  # names of photographs that leave the index
     renamed: Mapping[str, str] = field(default_factory=dict)  # new names of photographs that stay, by their old ones
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,11 @@ from ..images.photos import names_only
 from ..locks.base import LOCKS
 from ..locks.exposure import Amount, Fact, Leak
 from ..locks.leakage import leakage
+from ..output import Report
 from .measures import kth_distance, recall
 
 # %% auto #0
-__all__ = ['LockCosts', 'measure_lock', 'cost_table', 'choose_lock', 'most_sealed']
+__all__ = ['LockCosts', 'measure_lock', 'cost_table', 'compare_locks', 'choose_lock', 'most_sealed']
 
 # %% ../../nbs/evaluate/79_costs.ipynb #9cda5fc9
 @dataclass(frozen=True)
@@ -160,6 +161,23 @@ def cost_table(
         sizes = f'{row.sent:10,.0f} {row.received:11,.0f} {row.once:11,} {row.stored / row.n:12,.0f}'
         lines.append(f'{row.lock:14} {quality} {times} {sizes}   {_learnt_words(row.lock)}')
     return '\n'.join(lines)
+
+# %% ../../nbs/evaluate/79_costs.ipynb #c932384f
+def compare_locks(
+    codes: np.ndarray,  # (n, d // 8) uint8, of an album
+    names: Sequence[str],  # n names, whose folders count as labels
+    locks: Iterable[str] | None = None,  # some of LOCKS, or None for all
+    queries: int = 20,  # searches for each
+) -> Report:  # one `LockCosts` a lock
+    "Measure what locks would cost with an album."
+    check_positive(queries=queries)
+    labels = [name.rpartition('/')[0] for name in names]
+    rng = np.random.default_rng(0)
+    some = rng.integers(0, len(codes), queries)
+    flipped = np.packbits(rng.random((queries, 8 * codes.shape[1])) < .1, axis=1)
+    asked, wanted = codes[some] ^ flipped, [labels[i] for i in some]
+    rows = [measure_lock(codes, labels, asked, wanted, lock) for lock in locks or LOCKS]
+    return Report(rows, cost_table(rows))
 
 # %% ../../nbs/evaluate/79_costs.ipynb #a675e73c
 def choose_lock(

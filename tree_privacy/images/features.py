@@ -27,7 +27,8 @@ from .backbones import Backbone, one_thread
 from .photos import PhotoSet
 
 # %% auto #0
-__all__ = ['CacheChoice', 'Decoded', 'decode', 'FeatureCache', 'feature_batches', 'features', 'concatenate_batches']
+__all__ = ['CacheChoice', 'Decoded', 'decode', 'FeatureCache', 'feature_batches', 'features', 'NothingReadable',
+           'concatenate_batches']
 
 # %% ../../nbs/images/07_features.ipynb #9a439a46
 @dataclass(frozen=True)
@@ -277,13 +278,18 @@ def features(
     return found, numbers
 
 
+class NothingReadable(InputError):
+    "None of some pictures could be read."
+
+
 def concatenate_batches(
     photos: PhotoSet,  # n photographs, for the message
     batches: Iterable[tuple[np.ndarray, np.ndarray]],  # (c,) numbers and (c, ...) values each
 ) -> tuple[np.ndarray, np.ndarray]:  # (m,) numbers and (m, ...) values
-    "Numbers and features (or codes) of all batches, each as one array; raises `InputError` where there are none."
+    "Numbers and features (or codes) of all batches, each as one array; raises `NothingReadable` where there are none."
     parts = list(batches)
     if not parts:
-        raise InputError(f'none of the {len(photos)} pictures can be read: wanted JPEG, PNG, WebP or the like')
+        raise NothingReadable(f'none of the {len(photos)} pictures can be read: wanted JPEG, PNG, WebP '
+                              'or the like')
     numbers, values = zip(*parts, strict=True)
     return np.concatenate(numbers), np.concatenate(values)
