@@ -37,7 +37,7 @@ tree = tree.renumbered(random_node_order(tree))  # as in an index: the numbers o
 asked = codes[np.r_[2500:2700, 2500:2520]]
 truth = GroundTruth(tree.feature_[:tree.n_leaves_], signs(asked), tree.parent_)
 known = some_known(truth, 1000)
-fetched = TreeIndex(tree, np.arange(2500)).search(asked, k=10, nodes=3).ids.tolist()
+fetched = TreeIndex(tree, np.arange(2500)).walk(asked, k=10, nodes=3).ids.tolist()
 clouds = {form: observe_scheme(MatrixKey.generate(BITS, form=form), tree, asked, fetched=fetched)
           for form in ('basic', 'split', 'noisy')}
 clouds['control'] = random_numbers(len(tree.size_), tree.n_leaves_, len(asked))

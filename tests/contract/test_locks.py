@@ -136,7 +136,7 @@ def test_results_of_the_plain_tree(variant, n, bits, k, nodes, fill, rule, seed)
     for code in some_queries(seed, codes):
         query = index.user.query(code, Wanted(k, nodes, fill))
         reply = reply_to(index.server, request_of(index, query))
-        hits, true = open_reply(index.user, reply, query), clear.search(code, k, nodes, fill)
+        hits, true = open_reply(index.user, reply, query), clear.walk(code, k, nodes, fill)
         assert pairs(hits) == list(zip(true.ids.tolist(), true.distances.tolist(), strict=True))
         assert [hit.name for hit in hits] == [name[hit.id] for hit in hits]
         assert read_message(reply, 'found').header['visits'] == true.visits
@@ -153,7 +153,7 @@ def test_a_thousand_queries(variant):
         wanted = Wanted(k=1 + i % 15, nodes=1 + i % 4, fill=i % 2 == 0)
         query = index.user.query(code, wanted)
         reply = reply_to(index.server, request_of(index, query))
-        hits, true = open_reply(index.user, reply, query), clear.search(code, wanted.k, wanted.nodes, wanted.fill)
+        hits, true = open_reply(index.user, reply, query), clear.walk(code, wanted.k, wanted.nodes, wanted.fill)
         assert pairs(hits) == list(zip(true.ids.tolist(), true.distances.tolist(), strict=True))
         assert read_message(reply, 'found').header['visits'] == true.visits
 

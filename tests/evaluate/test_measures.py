@@ -49,9 +49,9 @@ def test_measuring_a_search(c, nodes):
     "Accuracy, recall and visits of each query agree with looking at each result; exhaustive search has recall 1."
     labels, queries = [str(i % 3) for i in range(c.n)], np.stack([a_query(c) for _ in range(4)])
     asked, near, index = ['0', '1', '2', '0'], kth_distance(c.codes, queries), TreeIndex(fitted(c, 'checked', 4))
-    got = measure_search(lambda q: index.search(q, nodes=nodes), labels, queries, asked, near)
+    got = measure_search(lambda q: index.walk(q, nodes=nodes), labels, queries, asked, near)
     for i, query in enumerate(queries):
-        found, best = index.search(query, nodes=nodes), [h for h, _ in nearest(c, query)[:10]]
+        found, best = index.walk(query, nodes=nodes), [h for h, _ in nearest(c, query)[:10]]
         assert got.accuracy[i] == (labels[found.ids[0]] == asked[i]) and got.visits[i] == found.visits
         assert got.recall_10[i] == pytest.approx(most_in_common(found.distances.tolist(), best) / len(best))
     whole = measure_search(exhaustive_search(c.codes), labels, queries, asked, near)

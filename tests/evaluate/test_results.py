@@ -57,7 +57,7 @@ def test_tuning_finds_the_best_candidate(monkeypatch):
         for _, _, codes, labels, queries, asked in some:
             index = TreeIndex(MergeTree('original', **options).fit(codes))
             for m in (1, 3):
-                first = [labels[index.search(q, 1, m, fill=False).ids[0]] for q in queries]
+                first = [labels[index.walk(q, 1, m, fill=False).ids[0]] for q in queries]
                 hits.append(np.mean(np.array(first) == asked))
         got.append(np.mean(hits))
     tried = tune('original', some)
@@ -101,7 +101,7 @@ def test_kmeans_tree(n, k, seed, alike):
     index = TreeIndex(kmeans_tree(codes, k, seed))
     for q in codes[:5]:
         ids, distance = exhaustive(codes, q, 10)
-        found = index.search(q, 10, nodes=n + 1)
+        found = index.walk(q, 10, nodes=n + 1)
         assert (found.distances == distance).all() and (found.ids == ids).all()
 
 

@@ -13,7 +13,7 @@ from tree_privacy.tree.index import TreeIndex
 def check(album, query, k, nodes, fill):
     "The messages give what the plain search gives, the right names, and as many visits."
     found = run(album.user.search(query, k, nodes, fill), album.line)
-    true = TreeIndex(album.tree, album.created.ids).search(query, k, nodes, fill)
+    true = TreeIndex(album.tree, album.created.ids).walk(query, k, nodes, fill)
     assert [(hit.id, hit.distance) for hit in found.hits] == list(zip(true.ids, true.distances, strict=True))
     assert found.visits == true.visits
     place = {int(id): at for at, id in enumerate(album.created.ids)}

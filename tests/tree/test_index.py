@@ -28,7 +28,7 @@ def test_following_all_nodes_is_exhaustive(c, rule, branching, k):
     ids, apart = exhaustive(c.codes, query, k)
     assert list(zip(apart, ids, strict=True)) == nearest(c, query)[:k]
     for fill in (True, False):
-        found = index.search(query, k, index.tree.n_leaves_, fill)
+        found = index.walk(query, k, index.tree.n_leaves_, fill)
         assert found.ids.tolist() == ids.tolist() and found.distances.tolist() == apart.tolist()
 
 
@@ -37,9 +37,9 @@ def test_following_all_nodes_is_exhaustive(c, rule, branching, k):
 def test_many_queries_are_one_after_the_other(c, rule, branching, k, nodes, fill, threads):
     "A batch gives what its queries give alone, filled up with -1, whatever the number of threads."
     index, queries = TreeIndex(fitted(c, rule, branching)), np.stack([a_query(c) for _ in range(7)])
-    many = index.search(queries, k, nodes, fill, threads)
+    many = index.walk(queries, k, nodes, fill, threads)
     for i, query in enumerate(queries):
-        one = index.search(query, k, nodes, fill)
+        one = index.walk(query, k, nodes, fill)
         there = len(one.ids)
         assert many.ids[i, :there].tolist() == one.ids.tolist() and (many.ids[i, there:] == -1).all()
         assert many.distances[i, :there].tolist() == one.distances.tolist() and many.visits[i] == one.visits
@@ -50,7 +50,7 @@ def test_many_queries_are_one_after_the_other(c, rule, branching, k, nodes, fill
 def test_results_of_a_walk(c, rule, branching, k, nodes, fill):
     "True distances, sorted, ties by id; nothing comes twice; `fill` gives as many as there are."
     index, query = TreeIndex(fitted(c, rule, branching)), a_query(c)
-    found = index.search(query, k, nodes, fill)
+    found = index.walk(query, k, nodes, fill)
     pairs = list(zip(found.distances.tolist(), found.ids.tolist(), strict=True))
     assert set(pairs) <= set(nearest(c, query)) and pairs == sorted(set(pairs)) and 1 <= len(pairs) <= k
     if fill:
@@ -62,7 +62,7 @@ def test_results_of_a_walk(c, rule, branching, k, nodes, fill):
 def test_visits(c, rule, branching, k, nodes, fill):
     "No node is scored or followed twice, and `visits` counts the scored ones."
     index = TreeIndex(fitted(c, rule, branching))
-    found, total = index.search(a_query(c), k, nodes, fill), len(index.tree.size_)
+    found, total = index.walk(a_query(c), k, nodes, fill), len(index.tree.size_)
     if total == 1:
         assert found.visits == 1 and not len(found.followed)
         return
@@ -77,7 +77,7 @@ def test_visits(c, rule, branching, k, nodes, fill):
 def test_filling_goes_on_where_the_short_walk_ends(c, rule, branching, k, nodes):
     "A walk that fills up follows first what the short one follows, and its results are nowhere farther."
     index, query = TreeIndex(fitted(c, rule, branching)), a_query(c)
-    short, long = index.search(query, k, nodes, False), index.search(query, k, nodes, True)
+    short, long = index.walk(query, k, nodes, False), index.walk(query, k, nodes, True)
     assert long.followed[:len(short.followed)].tolist() == short.followed.tolist()
     assert (long.distances[:len(short.distances)] <= short.distances).all() and len(short.ids) <= len(long.ids)
 
@@ -98,7 +98,7 @@ def level_by_level(tree, query, nodes):
 def test_walk_against_sorted_lists(c, rule, branching, k, nodes):
     "A walk follows the best nodes of each level in their order, and reports the best leaves below them."
     index, query = TreeIndex(fitted(c, rule, branching)), a_query(c)
-    found = index.search(query, k, nodes, False)
+    found = index.walk(query, k, nodes, False)
     followed = level_by_level(index.tree, query, nodes)
     assert found.followed.tolist() == followed
     leaves = {x for x in scored(index.tree, followed) if x < index.tree.n_leaves_} or {0}
@@ -111,9 +111,9 @@ def test_walk_refuses(k, nodes):
     index = TreeIndex(MergeTree().fit(np.arange(5, dtype=np.uint8)[:, None]))
     for query in (np.zeros(2, np.uint8), np.zeros((3, 2), np.uint8), np.zeros(1), np.zeros((1, 1, 1), np.uint8)):
         with pytest.raises(InputError, match='wanted packed codes'):
-            index.search(query)
+            index.walk(query)
     with pytest.raises(InputError, match='wanted 1 or more'):
-        index.search(np.zeros(1, np.uint8), k, nodes)
+        index.walk(np.zeros(1, np.uint8), k, nodes)
 
 
 def test_an_index_keeps_its_tree():
@@ -122,11 +122,11 @@ def test_an_index_keeps_its_tree():
     codes, more = rng.integers(0, 256, (300, 2), dtype=np.uint8), rng.integers(0, 256, (500, 2), dtype=np.uint8)
     tree = MergeTree().fit(codes)
     index = TreeIndex(tree)
-    before = index.search(codes, 5, 3)
+    before = index.walk(codes, 5, 3)
     for change in (lambda: tree.insert(more), tree.refresh, lambda: tree.remove(np.arange(250)),
                    lambda: tree.fit(more)):
         change()
-        after = index.search(codes, 5, 3)
+        after = index.walk(codes, 5, 3)
         assert (after.ids == before.ids).all() and (after.distances == before.distances).all()
 
 
@@ -146,14 +146,14 @@ def test_an_index_refuses():
     for name in ('k', 'nodes', 'threads'):
         for v in (0, -1, 1.5, np.nan, np.inf, None, '3', True):
             with pytest.raises(InputError, match=f'{name} is'):
-                index.search(codes, **{name: v})
-    far = index.search(codes, k=10 ** 25, nodes=10 ** 25)
-    assert (far.ids == index.search(codes, k=30, nodes=30).ids).all()
+                index.walk(codes, **{name: v})
+    far = index.walk(codes, k=10 ** 25, nodes=10 ** 25)
+    assert (far.ids == index.walk(codes, k=30, nodes=30).ids).all()
     for v in (0, -1, 1.5, np.nan, '3'):
         with pytest.raises(InputError, match='nodes is'):
             tree.score(codes, v)
     with pytest.raises(InputError, match='wanted packed codes'):
-        index.search([[1], [1, 2]])
+        index.walk([[1], [1, 2]])
 
 
 def same(one, other):
@@ -242,8 +242,8 @@ from tree_privacy.tree.estimator import MergeTree
 from tree_privacy.tree.index import TreeIndex
 codes = np.random.default_rng(0).integers(0, 256, (2000, 8), dtype=np.uint8)
 tree = MergeTree().fit(codes)
-assert len(TreeIndex(tree).search(codes[5]).ids) == 10
-assert TreeIndex(tree).search(codes[:100]).ids.shape == (100, 10)
+assert len(TreeIndex(tree).walk(codes[5]).ids) == 10
+assert TreeIndex(tree).walk(codes[:100]).ids.shape == (100, 10)
 tree.insert(codes[:10] ^ 1).remove([3]).refresh()
 tree.score(codes[:200])
 assert 'numba' not in sys.modules

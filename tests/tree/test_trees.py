@@ -126,7 +126,7 @@ def test_score(c, rule, branching, nodes):
     "The mean similarity of what a search finds first, and that of exhaustive search where all nodes are followed."
     tree = fitted(c, rule, branching)
     queries = c.rng.integers(0, 256, (7, c.codes.shape[1]), dtype=np.uint8)
-    found = TreeIndex(tree).search(queries, k=1, nodes=nodes, fill=False)
+    found = TreeIndex(tree).walk(queries, k=1, nodes=nodes, fill=False)
     assert tree.score(queries, nodes) == pytest.approx((1 - found.distances[:, 0] / c.bits).mean(), abs=1e-6)
     best = hamming(queries, c.codes).min(1)
     assert tree.score(queries, tree.n_leaves_) == pytest.approx((1 - best / c.bits).mean(), abs=1e-6)
@@ -141,7 +141,7 @@ def test_collections_with_few_different_codes(rule, n, kinds):
     tree = MergeTree(rule).fit(codes, ['x'] * n)
     check_shape(tree)
     assert tree.n_leaves_ == kinds and tree.size_[-1] == n and len(tree.children_) == kinds - 1
-    found = TreeIndex(tree).search(codes[-1], 10)
+    found = TreeIndex(tree).walk(codes[-1], 10)
     assert len(found.ids) == min(10, n) and found.distances[0] == 0
     assert (np.diff(found.ids[found.distances == 0]) > 0).all()
     assert tree.score(codes[:3]) == 1 and tree.summary()['leaves'] == kinds and tree.text()

@@ -166,7 +166,7 @@ def look_at(
         index = view.index(options)
 
         def search(queries):
-            return index.search(queries, nodes=options.nodes, fill=False)
+            return index.walk(queries, nodes=options.nodes, fill=False)
         measured = measure_search(search, view.labels[part.mine], part.queries, view.labels[part.asked], part.near)
         found = search(part.queries[query])
     nearest = exhaustive(part.codes, part.queries[query], 10)[0]

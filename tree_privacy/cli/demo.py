@@ -66,7 +66,7 @@ def same_results(
     "Whether the encrypted search and the plain one give the same, in the same order."
     same = True
     for code in progress(queries, f'searching encrypted, {nodes} nodes'):
-        found, expected = run(user.search(code, 10, nodes), transport), plain.search(code, 10, nodes)
+        found, expected = run(user.search(code, 10, nodes), transport), plain.walk(code, 10, nodes)
         pairs = [(hit.id, hit.distance) for hit in found.hits]
         same &= pairs == list(zip(expected.ids.tolist(), expected.distances.tolist(), strict=True))
         same &= found.visits == expected.visits
@@ -92,7 +92,7 @@ def demo_picture(
     "Draw four queries beside their results, and the tree with the walk of the first."
     rows = [demo_row(scene, i) for i in range(min(4, len(scene.queries)))]
     tree, labels = scene.plain.tree, scene.mine.labels
-    followed = scene.plain.search(scene.queries[0], 10, 3).followed
+    followed = scene.plain.walk(scene.queries[0], 10, 3).followed
     walked = () if followed is None else followed.tolist()
     draw_results(path, rows, lambda ax: tree.plot(None if labels is None else labels.tolist(), walked, ax))
 

@@ -20,7 +20,7 @@ from ..bits import exhaustive
 from ..core import InputError, progress
 from .measures import bootstrap, kth_distance, recall
 from ..tree.estimator import MergeTree
-from ..tree.index import SearchResult, TreeIndex
+from ..tree.index import WalkResult, TreeIndex
 
 # %% ../../nbs/evaluate/77_experiment.ipynb #8c650944
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class SearchMeasures:
 
 # %% ../../nbs/evaluate/77_experiment.ipynb #44cf1720
 def measure_search(
-    search: Callable[[np.ndarray], SearchResult],  # takes (m, d // 8) uint8 codes
+    search: Callable[[np.ndarray], WalkResult],  # takes (m, d // 8) uint8 codes
     labels: Sequence[str] | np.ndarray,  # (n,) the collection's
     queries: np.ndarray,  # (m, d // 8) uint8
     query_labels: Sequence[str] | np.ndarray,  # (m,)
@@ -51,12 +51,12 @@ def measure_search(
 def exhaustive_search(
     codes: np.ndarray,  # (n, d // 8) uint8, the collection
     k: int = 10,  # how many results
-) -> Callable[[np.ndarray], SearchResult]:  # a search function; visits is n for every query
+) -> Callable[[np.ndarray], WalkResult]:  # a search function; visits is n for every query
     "A search that compares with everything, in the shape of the others."
-    def search(queries: np.ndarray) -> SearchResult:
+    def search(queries: np.ndarray) -> WalkResult:
         rows = [exhaustive(codes, q, k) for q in queries]
         ids, distances = (np.stack([row[i] for row in rows]) for i in (0, 1))
-        return SearchResult(ids, distances, np.full(len(queries), len(codes)))
+        return WalkResult(ids, distances, np.full(len(queries), len(codes)))
     return search
 
 # %% ../../nbs/evaluate/77_experiment.ipynb #038920dd
@@ -116,7 +116,7 @@ def compare_rules(
 # %% ../../nbs/evaluate/77_experiment.ipynb #3636e64b
 def _search_with(index, nodes, fill):
     "A search of many queries with some number of nodes."
-    return lambda queries: index.search(queries, nodes=nodes, fill=fill)
+    return lambda queries: index.walk(queries, nodes=nodes, fill=fill)
 
 # %% ../../nbs/evaluate/77_experiment.ipynb #debe394a
 @dataclass(frozen=True)
