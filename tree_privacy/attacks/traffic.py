@@ -189,7 +189,7 @@ def require_ten_bucket_searches(
     if seen < 10:
         raise NotApplicable(f'ten searches that fetch buckets in the open are needed, and {seen} were seen')
 
-
+# %% ../../nbs/attacks/69_traffic.ipynb #6ff328f0
 def siblings(
     observation: Observation,  # with buckets
 ) -> list[set[int]]:  # the buckets that each search is thought to mean
@@ -250,7 +250,7 @@ def nearest_lengths(
     far = [sum(abs(seen.get(kind, 0) - some.get(kind, 0)) for kind in seen.keys() | some) for some in candidates]
     return [i for i, bytes_off in enumerate(far) if bytes_off == min(far)]
 
-
+# %% ../../nbs/attacks/69_traffic.ipynb #ccf642f7
 def collection_by_lengths(
     observation: Observation,  # with lengths of downloads
     knowledge: Knowledge,  # with collections
