@@ -107,7 +107,7 @@ def require_fetches(
     if not any(len(set(ids)) > 1 for ids in observation.fetched):
         raise NotApplicable('no two photographs were fetched together')
 
-
+# %% ../../nbs/attacks/69_traffic.ipynb #5d8422fa
 def fetched_together(
     observation: Observation,  # with fetches
     k: int = 10,  # how many for each photograph, at most
