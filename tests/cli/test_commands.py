@@ -446,7 +446,7 @@ def test_attack(world, tmp_path):
     "A row with figures or a reason for each; exact distances fall without a known photograph; nothing is written."
     before = untrusted(world)
     found = printed('attack', world / 'cloud', '--key', world / 'mine.key', '--queries', 70, '--seconds', 2)
-    assert set(found) == {'rows'} and len(found['rows']) == 17
+    assert set(found) == {'rows'} and len(found['rows']) == 19
     for row in found['rows']:
         assert {'attack', 'lock', 'd', 'n', 'needs', 'recovered', 'guessing', 'low', 'high', 'seconds'} <= set(row)
         assert (row['lock'], row['d'], row['n']) == ('split', 64, 24)

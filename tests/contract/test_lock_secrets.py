@@ -625,14 +625,14 @@ def test_tables_of_leaks(variant, photos):
             leakage(lock, **dict(photos=photos) | wrong)
 
 
-COUNTED = {Fact.COUNTS, Fact.CHANGES, Fact.TIMES}
+COUNTED = {Fact.COUNTS, Fact.LENGTHS, Fact.CHANGES, Fact.TIMES}
 
 
 @pytest.mark.parametrize('photos', ['thumbs', 'none'])
 @pytest.mark.parametrize('variant', ['encrypted', 'sealed', 'walk', 'small buckets'])
 def test_locks_that_hide_show_counts_and_times(variant, photos):
-    """Before anything is fetched, and with private fetching always, the cloud learns of nothing else; a walk also shows
-    how many buckets, and a private fetch how many photographs."""
+    """Before anything is fetched, and with private fetching always, the cloud learns of nothing else but classes of
+    lengths; a walk also shows how many buckets, and a private fetch how many photographs."""
     lock, options = VARIANTS[variant]
     allowed = COUNTED | ({Fact.BUCKET_COUNT} if variant in WALKS else set())
     for fetch in ('none', 'private', 'thumbnails', 'direct', 'decoys'):

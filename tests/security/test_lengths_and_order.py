@@ -1,15 +1,21 @@
 "What lengths, numbers and order say: nothing about a query, a category or the order of the folder."
+import re
+
 import numpy as np
 import pytest
-from contract.lock_variants import MATRIX, VARIANTS, WALKS, crowded
+from contract.lock_variants import ASKING, MATRIX, VARIANTS, WALKS, crowded
 from made_once import made_once
 from numbering import LIMIT, surprise
-from parties import rewritten, ways
+from parties import index_of, rewritten, ways
 from pictures import Made
 from secret_search import BITS, clustered
 
 from security.albums import create, made, photo_boxes, unseen
 from tree_privacy.client import owner
+from tree_privacy.client.owner import Owner
+from tree_privacy.images.photos import names_only
+from tree_privacy.locks.exposure import Exposure, Fact
+from tree_privacy.locks.leakage import leakage
 from tree_privacy.store.photos import thumbnail
 from tree_privacy.store.records import open_record
 from tree_privacy.wire import read_message
@@ -71,12 +77,55 @@ def test_all_requests_of_one_kind_have_one_length(variant, albums):
     assert all(len(lengths) == 1 for lengths in together.values()), together
 
 
-@pytest.mark.parametrize('variant', ['basic', 'split', 'encrypted', 'decoys'])
+NOTES = '', 'a note', 'x' * 255, 'ü' * 127, 'a\udcff' * 100  # names of files have 255 bytes at most
+
+
+@pytest.mark.parametrize('variant', ASKING)
 def test_questions_with_notes_are_equally_long(variant, albums):
-    "The length of a question in a file says nothing about the code or a note."
+    "The length of a question in a file says nothing about the code or a note, which is the name of the photograph."
     album = albums(variant)
-    lengths = {len(album.user.ask(code, note=note)) for code in album.codes[:20] for note in ('', 'a note', 'x' * 60)}
+    lengths = {len(album.user.ask(code, note=note)) for code in album.codes[:4] for note in NOTES}
     assert len(lengths) == 1
+    assert len({len(album.user.ask(album.codes[0], nodes=8, note=note)) for note in NOTES}) == 1
+
+
+def sizes_of(world):
+    "What a cloud sees of the length of everything: files of the newest version, and the public size of a record."
+    m = world.enter().manifest
+    old = re.compile(rf'-(?!{m.version:06})\d{{6}}-')
+    files = {name: entry.bytes for name, entry in m.files.items() if not old.search(name)}
+    return m.record_size, files
+
+
+def named(variant, folder, first, added):
+    "An index of forty codes, to which eight are added: sizes of both versions."
+    codes = crowded(3, 48, 16)
+    world = index_of(variant, folder, codes[:40], names=[f'{i:02}{name}' for i, name in enumerate(first)])
+    before = sizes_of(world)
+    names = names_only([f'{40 + i}{name}' for i, name in enumerate(added)])
+    Owner(world.key).add(folder, names, codes[40:])
+    return before, sizes_of(world)
+
+
+@every
+def test_no_size_tells_lengths_of_names(variant, tmp_path):
+    "Short, long, equal and random names, in the first version and among those added: the same sizes up to 64 bytes."
+    rng = np.random.default_rng(0)
+    any_name = [''.join(rng.choice(list('abcdefghijkl/xyz '), rng.integers(1, 60))) + 'z' for _ in range(48)]
+    kinds = dict(short=['a'] * 48, long=['x' * 62] * 48, any=any_name, wide=['ü' * 31] * 48)
+    seen = {kind: named(variant, tmp_path / kind, names[:40], names[40:]) for kind, names in kinds.items()}
+    if variant in MATRIX:  # the number of nodes of two trees may differ: the shape of the tree is no secret there
+        seen = {kind: [(size, files['records']) for size, files in both] for kind, both in seen.items()}
+    assert all(some == seen['short'] for some in seen.values()), seen
+
+
+@pytest.mark.parametrize('variant', ['sealed', 'walk'])
+def test_a_longer_name_shows_its_class_alone(variant, tmp_path):
+    "Names of 65 to 128 bytes are alike: the class is all that is told, and the table of leaks tells of it."
+    sizes = [named(variant, tmp_path / str(n), ['a'] * 40, ['x' * n] * 8)[1] for n in (60, 63, 126)]
+    assert sizes[0] != sizes[1] == sizes[2] and sizes[1][0] - sizes[0][0] == 64
+    row, = (leak for leak in leakage(VARIANTS[variant][0], photos='none') if leak.fact == Fact.LENGTHS)
+    assert row.cloud == Exposure.SOME and 'longest name' in row.why
 
 
 def test_full_photographs_are_padded_in_steps(tmp_path):

@@ -42,6 +42,8 @@ class Observation:
     lengths: dict[int, int] | None = None  # bytes of each sealed photograph, by id
     buckets: tuple = ()  # sets of int, the buckets that each search fetched in the open
     meant: int = 0  # how many of a search's buckets are no decoys
+    downloads: dict[str, int] | None = None  # bytes of what users download once, by kind of file
+    named: dict[str, int] | None = None  # bytes of the files with names that the newest version wrote, by kind
 
     def __post_init__(self):
         start = np.asarray(self.start, np.int64)
@@ -70,7 +72,8 @@ class Observation:
 
     def without_links(self) -> Self:  # the same table and requests, no links, fetches or lengths
         "What is left where the cloud does not hold the tree's links."
-        return replace(self, children=None, fetched=(), lengths=None, buckets=(), meant=0)
+        return replace(self, children=None, fetched=(), lengths=None, buckets=(), meant=0,
+                       downloads=None, named=None)
 
 # %% ../../nbs/attacks/64_evidence.ipynb #2a02bf33
 @dataclass(frozen=True, eq=False)
@@ -81,12 +84,15 @@ class Knowledge:
     file_sizes: np.ndarray = field(default_factory=_nothing)  # (f,) int, bytes of files that may be in the collection
     n_categories: int = 0  # how many categories there are; 0: not known
     repeats: tuple = ()  # lists of int, numbers of searches that are for one picture
+    collections: tuple = ()  # what `downloads` would be for each of several collections, one of them the true one
+    name_sets: tuple = ()  # what `named` would be for each of several sets of names, one of them the true one
 
     def __post_init__(self):
         object.__setattr__(self, 'leaves', np.asarray(self.leaves, np.int64))
         object.__setattr__(self, 'codes', np.asarray(self.codes, float))
         object.__setattr__(self, 'file_sizes', np.asarray(self.file_sizes, np.int64))
-        object.__setattr__(self, 'repeats', tuple(self.repeats))
+        for name in ('repeats', 'collections', 'name_sets'):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
 
     def first(self,
         k: int,  # pairs of leaf and code
@@ -114,6 +120,8 @@ class GroundTruth:
     file_ids: np.ndarray = field(default_factory=_nothing)  # (f,) int, ids of the known files
     category_sizes: np.ndarray = field(default_factory=_nothing)  # (c,) int, photographs of each category
     buckets: tuple = ()  # lists of int, the buckets that each search meant
+    collection: int = -1  # which of the known collections it is; -1: it is not among them
+    name_set: int = -1  # which of the known sets of names it is; -1: it is not among them
 
     def __post_init__(self):
         object.__setattr__(self, 'codes', np.asarray(self.codes, float))

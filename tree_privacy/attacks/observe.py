@@ -7,7 +7,10 @@ Docs: https://tree-privacy.github.io/tree_privacy/attacks/observe.html.md"""
 # %% ../../nbs/attacks/65_observe.ipynb #684b8840
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -23,16 +26,18 @@ from ..cloud.service import CloudService
 from ..core import InputError, check_positive, progress
 from ..crypto.keys import OwnerKey
 from ..crypto.ring import unpack_numbers
+from ..images.photos import names_only
 from ..locks import homomorphic
 from ..locks.buckets import BucketClient
 from ..pir import bfv
+from ..store.manifest import Manifest
 from ..tree.estimator import MergeTree
 from ..tree.structure import leaf_members
 from ..wire import Message, read_message
 
 # %% auto #0
-__all__ = ['column_rows', 'request_row', 'record_bits', 'observe', 'NodeScheme', 'observe_scheme', 'parents', 'ground_truth',
-           'Stage', 'stage_index']
+__all__ = ['EVIDENCE', 'column_rows', 'request_row', 'record_bits', 'file_lengths', 'observe', 'NodeScheme', 'observe_scheme',
+           'parents', 'ground_truth', 'Stage', 'everything', 'stage_index']
 
 # %% ../../nbs/attacks/65_observe.ipynb #9c8ca7bf
 def _centred(x: np.ndarray) -> np.ndarray:
@@ -122,6 +127,31 @@ _EVIDENCE = {
     'decoy-walk': _decoy_walk,
 }
 
+# %% ../../nbs/attacks/65_observe.ipynb #aec80696
+_FILE = re.compile(r'(.+?)(?:-(\d{6,})-\d+)?')  # kind; number of the version that wrote it, where there may be several
+
+
+def file_lengths(
+    manifest: Manifest,  # of an index
+    kinds: Sequence[str],  # for example 'records'
+    newest: bool = False,  # only what this version wrote
+) -> dict[str, int]:  # bytes by kind
+    "How many bytes the files of some kinds have together."
+    lengths: dict[str, int] = {}
+    for name, entry in manifest.files.items():
+        place = _FILE.fullmatch(name)
+        if place is None or place[1] not in kinds:
+            continue
+        if not newest or place[2] is None or int(place[2]) == manifest.version:
+            lengths[place[1]] = lengths.get(place[1], 0) + entry.bytes
+    return lengths
+
+
+def _length_evidence(manifest: Manifest) -> dict[str, Any]:
+    "Lengths of what users download once, and of new files that hold names"
+    return dict(downloads=file_lengths(manifest, ('encoder', 'client-data', 'codes')),
+                named=file_lengths(manifest, ('records', 'codes'), newest=True))
+
 # %% ../../nbs/attacks/65_observe.ipynb #4b456e1e
 def _lengths(service: CloudService) -> dict[int, int] | None:
     "Bytes of each sealed photograph, or None where there are none"
@@ -146,6 +176,7 @@ def observe(
     searches = [m for m in heard if m.kind == 'search']
     fetched = tuple(m.arrays['ids'].tolist() for m in heard if m.kind == 'fetch')
     evidence: dict[str, Any] = dict(lock=manifest.lock) | _EVIDENCE[manifest.lock](service, searches)
+    evidence |= _length_evidence(manifest)
     return Observation(bits=manifest.bits, fetched=fetched, lengths=_lengths(service), **evidence)
 
 # %% ../../nbs/attacks/65_observe.ipynb #e8c07999
@@ -263,7 +294,38 @@ def _repeats(asked: np.ndarray) -> list[list[int]]:
     same = [np.flatnonzero((asked == code).all(1)).tolist() for code in np.unique(asked, axis=0)]
     return [numbers for numbers in same if len(numbers) > 1]
 
+# %% ../../nbs/attacks/65_observe.ipynb #2c6b5e84
+def _own_index(opened: OpenedIndex, codes: np.ndarray, names: list[str]) -> Manifest:
+    "The manifest of an index that the attacker makes under the same lock"
+    manifest = opened.manifest
+    with tempfile.TemporaryDirectory() as home:
+        options = dict(lock=manifest.lock, photos='none', **manifest.options)
+        Owner(OwnerKey.generate()).create(f'{home}/index', names_only(names), codes, opened.encoder, **options)
+        return CloudService(f'{home}/index').manifest
+
+
+def _told_lengths(opened: OpenedIndex, seed: int) -> dict[str, Any]:
+    "Lengths for three collections and for two sets of names; the true ones come first"
+    codes, names = opened.collection.codes, opened.collection.names
+    any_codes = np.random.default_rng(seed).integers(0, 256, codes.shape, np.uint8)
+    true = _own_index(opened, codes, names)
+    others = [_own_index(opened, some, names) for some in (np.zeros_like(codes), any_codes)]
+    short = _own_index(opened, codes, [str(i) for i in range(len(names))])
+    told = [_length_evidence(manifest) for manifest in (true, *others, short)]
+    return dict(collections=[one['downloads'] for one in told[:3]], name_sets=[told[0]['named'], told[3]['named']])
+
 # %% ../../nbs/attacks/65_observe.ipynb #4307eaf4
+EVIDENCE = frozenset({'searches', 'fetches', 'files', 'lengths'})  # what a scene may have, beside the index
+
+
+def everything(
+    lock: str,  # one of LOCKS
+    options: Mapping[str, Any],  # of the lock
+) -> frozenset[str]:  # all of EVIDENCE
+    "Stage all evidence, for any attack."
+    return EVIDENCE
+
+
 def stage_index(
     folder: str | Path,  # an index
     key: OwnerKey,  # makes the searches and knows the truth
@@ -271,6 +333,7 @@ def stage_index(
     queries: int = 300,  # searches that the cloud sees
     seed: int = 0,  # which photographs are known and what is asked for
     fetch: str = 'direct',  # how results are fetched, or 'none'
+    evidence: Callable[[str, Mapping[str, Any]], frozenset[str]] = everything,  # what is wanted, by lock and options
 ) -> Stage:  # for `run_attacks`
     "Set the scene for attacks on an index: a user asks and fetches, and the owner tells the truth."
     check_positive(queries=queries)
@@ -282,8 +345,19 @@ def stage_index(
     transport = Recorded(Local(service))
     user = User.connect(key.grant(), transport)
     asked = _queries(opened.collection.codes, queries, seed)
+    wanted = evidence(opened.manifest.lock, opened.manifest.options)
+    if 'fetches' not in wanted:
+        fetch = 'none'
+    if fetch == 'none' and ('searches' not in wanted or user.client.searches_at_home):
+        asked = asked[:0]  # nothing of them would be seen
     observation = observe(service, _ask_and_fetch(user, transport, asked, fetch))
-    return _told(observation, opened, user, service, asked, known_pairs, seed)
+    if 'files' not in wanted:
+        observation = replace(observation, lengths=None)
+    stage = _told(observation, opened, user, service, asked, known_pairs, seed)
+    if 'lengths' not in wanted:
+        return stage
+    knowledge = replace(stage.knowledge, **_told_lengths(opened, seed))
+    return Stage(observation, knowledge, replace(stage.truth, collection=0, name_set=0))
 
 
 def _told(observation: Observation, opened: OpenedIndex, user: User, service: CloudService, asked: np.ndarray,

@@ -1,4 +1,4 @@
-"""Attacks on what is sent and fetched: repeated requests, lengths of files, what is fetched together, decoys
+"""Attacks on what is sent and fetched: repeated requests, lengths of files, what is fetched together, decoys, lengths
 
 Docs: https://tree-privacy.github.io/tree_privacy/attacks/traffic.html.md"""
 
@@ -7,9 +7,12 @@ Docs: https://tree-privacy.github.io/tree_privacy/attacks/traffic.html.md"""
 # %% auto #0
 __all__ = ['require_three_searches', 'link_requests', 'requests_right', 'require_lengths', 'match_lengths', 'files_right',
            'require_fetches', 'fetched_together', 'graph_right', 'require_repeats', 'intersection',
-           'require_ten_bucket_searches', 'siblings', 'buckets_right', 'linear_distinguisher']
+           'require_ten_bucket_searches', 'siblings', 'buckets_right', 'require_collections', 'require_name_sets',
+           'nearest_lengths', 'collection_by_lengths', 'names_by_lengths', 'candidate_right', 'linear_distinguisher']
 
 # %% ../../nbs/attacks/69_traffic.ipynb #42bda53b
+from collections.abc import Sequence
+
 import numpy as np
 
 from .evidence import GroundTruth, Knowledge, NotApplicable, Observation, Score
@@ -104,7 +107,7 @@ def require_fetches(
     if not any(len(set(ids)) > 1 for ids in observation.fetched):
         raise NotApplicable('no two photographs were fetched together')
 
-
+# %% ../../nbs/attacks/69_traffic.ipynb #5d8422fa
 def fetched_together(
     observation: Observation,  # with fetches
     k: int = 10,  # how many for each photograph, at most
@@ -186,7 +189,7 @@ def require_ten_bucket_searches(
     if seen < 10:
         raise NotApplicable(f'ten searches that fetch buckets in the open are needed, and {seen} were seen')
 
-
+# %% ../../nbs/attacks/69_traffic.ipynb #6ff328f0
 def siblings(
     observation: Observation,  # with buckets
 ) -> list[set[int]]:  # the buckets that each search is thought to mean
@@ -213,6 +216,67 @@ def buckets_right(
     right = [len(some & set(meant)) / len(some) for some, meant in zip(guess, truth.buckets, strict=True) if some]
     fetched = zip(observation.buckets, truth.buckets, strict=True)
     return Score(np.array(right), float(np.mean([len(meant) / len(some) for some, meant in fetched])))
+
+# %% ../../nbs/attacks/69_traffic.ipynb #1a367bb8
+def require_collections(
+    observation: Observation,  # of the cloud
+    knowledge: Knowledge,  # of the attacker
+) -> None:
+    "Raise `NotApplicable` where no two collections are known, or no lengths of what users download."
+    _require_candidates(observation.downloads, knowledge.collections, 'two collections')
+
+
+def require_name_sets(
+    observation: Observation,  # of the cloud
+    knowledge: Knowledge,  # of the attacker
+) -> None:
+    "Raise `NotApplicable` where no two sets of names are known, or no lengths of files with names."
+    _require_candidates(observation.named, knowledge.name_sets, 'two sets of names')
+
+
+def _require_candidates(seen: dict[str, int] | None, candidates: tuple, what: str) -> None:
+    "Raise `NotApplicable` where there is nothing to compare"
+    if seen is None:
+        raise NotApplicable('no lengths of files were seen')
+    if len(candidates) < 2:
+        raise NotApplicable(f'{what} that it may be are not known')
+
+# %% ../../nbs/attacks/69_traffic.ipynb #78d406bd
+def nearest_lengths(
+    seen: dict[str, int],  # bytes by kind of file
+    candidates: Sequence[dict[str, int]],  # the same for each candidate
+) -> list[int]:  # numbers of the nearest ones
+    "Which candidates differ least in length from what was seen, all of them where several differ equally."
+    far = [sum(abs(seen.get(kind, 0) - some.get(kind, 0)) for kind in seen.keys() | some) for some in candidates]
+    return [i for i, bytes_off in enumerate(far) if bytes_off == min(far)]
+
+# %% ../../nbs/attacks/69_traffic.ipynb #ccf642f7
+def collection_by_lengths(
+    observation: Observation,  # with lengths of downloads
+    knowledge: Knowledge,  # with collections
+) -> list[int]:  # numbers of collections, any of which it may be
+    "Which of some collections an index is of."
+    require_collections(observation, knowledge)
+    return nearest_lengths(observation.downloads or {}, knowledge.collections)
+
+
+def names_by_lengths(
+    observation: Observation,  # with lengths of files that hold names
+    knowledge: Knowledge,  # with sets of names
+) -> list[int]:  # numbers of sets, any of which it may be
+    "Which of some sets of names was added."
+    require_name_sets(observation, knowledge)
+    return nearest_lengths(observation.named or {}, knowledge.name_sets)
+
+# %% ../../nbs/attacks/69_traffic.ipynb #4e034eea
+def candidate_right(
+    guess: list[int],  # numbers of candidates
+    true: int,  # the number of the true one; -1: it is none of them
+    count: int,  # candidates
+) -> Score:  # one value, none where there is no truth
+    "Chance to pick the true candidate among those that were guessed."
+    values = [(true in guess) / len(guess)] if true >= 0 else []
+    return Score(np.array(values), 1 / count)
 
 # %% ../../nbs/attacks/69_traffic.ipynb #48f35c01
 def linear_distinguisher(

@@ -11,10 +11,11 @@ __all__ = ['attack', 'staged', 'attack_text', 'add_attack_command']
 import json as json_format
 import tempfile
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from ..attacks.observe import Stage, stage_index
-from ..attacks.run import ATTACKS, AttackResult, attack_table, check_attacks, run_attacks
+from ..attacks.run import ATTACKS, AttackResult, attack_table, check_attacks, evidence_needed, run_attacks
 from .common import add_command, add_options, open_owner, positive, whole_number
 from ..client.fetching import FETCHES
 from ..client.owner import Owner
@@ -41,12 +42,13 @@ def attack(
     check_attacks(names, seconds)
     if queries < 1:
         raise InputError('--queries 0 leaves nothing to see: wanted 1 or more')
-    stage = staged(open_owner(index, key), index, lock, known_pairs=known_pairs, queries=queries, fetch=fetch)
+    stage = staged(open_owner(index, key), index, lock, known_pairs=known_pairs, queries=queries, fetch=fetch,
+                   evidence=partial(evidence_needed, names))
     rows = run_attacks(stage.observation, stage.knowledge, stage.truth, names, seconds)
     if json:
         print(json_format.dumps(dict(rows=[asdict(row) for row in rows]), allow_nan=False))
     else:
-        print(attack_text(stage, queries, rows))
+        print(attack_text(stage, len(stage.truth.queries), rows))
 
 
 def staged(

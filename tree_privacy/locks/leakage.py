@@ -36,17 +36,18 @@ def index_leaks(
     never, always = Exposure.NEVER, Exposure.ALWAYS
     stored, full = photos != 'none', photos == 'full'
     fetched, how, attacks = FETCH_LEAKS[fetch]
-    of_thumbnails = 'all boxes have one length' if stored else 'the index holds none'
-    lengths = 'in steps of at most 12.5 %' if full else of_thumbnails
+    of_thumbnails = 'all thumbnails have one length' if stored else 'no photographs are stored'
+    of_photographs = 'photographs are seen in steps of at most 12.5 %' if full else of_thumbnails
+    lengths = (f'{of_photographs}; the class of the longest name (64 bytes, 128, 256 ...); '
+               'the encoder in steps of at most 12.5 %')
     seldom = Exposure(Amount.NO, Amount.PART, Amount.PART, Amount.ALL)
     when = 'the first time with each version, and when something is fetched' if silent else 'requests come in'
-    for_users = always if stored else never
     sealed = 'sealed with AES-256-GCM; a granted key opens all of them'
     searching = seldom if silent else Exposure.FROM_QUERY
     return [Leak(Fact.PHOTOS if stored else Fact.NAMES, never, always, always, sealed),
             Leak(Fact.FETCHED, fetched, Exposure.OWN_FROM_FETCH, fetched, how, attacks),
             Leak(Fact.COUNTS, always, always, always, 'counts stand in the manifest'),
-            Leak(Fact.LENGTHS, Exposure.SOME if full else never, for_users, for_users, lengths),
+            Leak(Fact.LENGTHS, Exposure.SOME, always, always, lengths),
             Leak(Fact.CHANGES, always, always, always, 'ids and packs count up'),
             Leak(Fact.TIMES, searching, Exposure.OWN_FROM_QUERY, Exposure.FROM_QUERY, when)]
 

@@ -29,13 +29,15 @@ def capacity_for(
     bits: int,  # d, length of a code
 ) -> int:  # photographs that a bucket holds
     "The capacity of buckets that makes a search cheapest."
+    def room(buckets: int) -> int:
+        return -(-10 * n // (9 * buckets))
+
     def cost(buckets: int) -> float:
-        bucket_bytes = n / buckets / .9 * (4 + bits // 8) + 36
-        polynomials = int(-(-bucket_bytes // CELL_BYTES))
+        bucket_bytes = room(buckets) * (4 + bits // 8) + 36
+        polynomials = -(-bucket_bytes // CELL_BYTES)
         return TableLayout(per_cell=1, cells=buckets, chunks=polynomials).cost
 
-    cheapest = min((2 ** level for level in range(LEVELS + 1)), key=cost)
-    return max(1, int(np.ceil(n / cheapest / .9)))
+    return room(min((2 ** level for level in range(LEVELS + 1)), key=cost))
 
 # %% ../../nbs/locks/50_private_walk.ipynb #c0fd17f0
 class PrivateWalkClient(BucketClient):
@@ -65,14 +67,7 @@ class PrivateWalkClient(BucketClient):
         return self._kept[1]
 
     def _cut(self, tree: MergeTree, capacity: int | None, bits: int) -> Buckets:
-        if capacity:
-            return cut_tree(tree, capacity)
-        at_most = capacity_for(len(tree.leaf_), bits)
-        found = cut_tree(tree, at_most)
-        while found.count > 2 ** LEVELS:  # a request chooses among so many
-            at_most = int(np.ceil(1.02 * at_most))
-            found = cut_tree(tree, at_most)
-        return found
+        return cut_tree(tree, capacity or capacity_for(len(tree.leaf_), bits))
 
 # %% ../../nbs/locks/50_private_walk.ipynb #7bc8a1ee
 class PrivateWalkServer(BucketServer):

@@ -9,7 +9,6 @@ __all__ = ['BOX_NAME', 'seal_codes', 'open_codes', 'kept_boxes', 'SealedClient',
 
 # %% ../../nbs/locks/46_sealed.ipynb #3fca890d
 import re
-import zlib
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -18,10 +17,10 @@ import numpy as np
 from ..bits import hamming
 from ..core import FormatError, InputError
 from ..crypto.keys import UserKey
-from ..crypto.sealing import Sealer, step_size
+from ..crypto.sealing import Sealer
 from ..store.manifest import Collection, Manifest
 from ..store.reader import IndexReader
-from ..store.records import name_bytes, name_text
+from ..store.records import name_bytes, name_room, name_text
 from ..wire import pack_arrays, unpack_arrays
 from .base import Encrypted, Hit, LockClient, LockServer, nearest_first
 from .exposure import Leak, hiding_leaks
@@ -34,12 +33,13 @@ def seal_codes(
     version: int,  # version of the index in which the box is written
     number: int,  # of the box in this version
     collection: Collection,  # its photographs
+    room: int,  # bytes that a name takes, from `name_room`
 ) -> dict[str, np.ndarray]:  # box: (bytes,) uint8
     "Ids, codes and names of some photographs in one sealed box."
-    texts = b'\0'.join(map(name_bytes, collection.names))
-    names = np.frombuffer(zlib.compress(texts), np.uint8)
+    texts = np.array([name_bytes(name) for name in collection.names], f'S{room}')  # padded with zeros
+    names = texts.view(np.uint8).reshape(-1, room)
     inside = pack_arrays(dict(ids=collection.ids.astype(np.int64), codes=collection.codes, names=names))
-    return dict(box=np.frombuffer(sealer.seal('codes', number, version, inside, step_size(len(inside))), np.uint8))
+    return dict(box=np.frombuffer(sealer.seal('codes', number, version, inside), np.uint8))
 
 # %% ../../nbs/locks/46_sealed.ipynb #dee5733b
 def open_codes(
@@ -53,7 +53,10 @@ def open_codes(
         raise FormatError(f'the file {name} holds no codes: fetch the index again')
     version, number = map(int, place.groups())
     found = unpack_arrays(sealer.open('codes', number, version, box.tobytes()))
-    texts = zlib.decompress(found['names'].tobytes()).split(b'\0')
+    names = found['names']
+    if names.ndim != 2:
+        raise FormatError(f'the file {name} was written by an earlier version: make the index again')
+    texts = names.view(f'S{names.shape[1]}').ravel().tolist()
     return Collection(found['ids'], found['codes'], [name_text(text) for text in texts])
 
 # %% ../../nbs/locks/46_sealed.ipynb #37233f85
@@ -104,11 +107,11 @@ class SealedClient(LockClient):
         kept, order = kept_boxes(previous, self._sealer, collection.ids, self.box_size), np.argsort(collection.ids)
         for ids in kept.values():
             order = order[~np.isin(collection.ids[order], ids)]
-        arrays = {}
+        arrays, room = {}, name_room(collection.names)
         for number, rows in enumerate(np.array_split(order, -(-len(order) // self.box_size)) if len(order) else []):
             part = Collection(collection.ids[rows], collection.codes[rows], [collection.names[i] for i in rows])
             name = f'codes-{self.manifest.version:06}-{number:05}'
-            arrays[name] = seal_codes(self._sealer, self.manifest.version, number, part)
+            arrays[name] = seal_codes(self._sealer, self.manifest.version, number, part, room)
         return Encrypted(arrays, list(kept))
 
     def files(self) -> list[str]:  # file names
