@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .asking import best_fetch, make_question, original, search_note
-from .changes import Changes, compare
+from ..images.changes import Changes, compare
 from tree_privacy.album.places import (
     Connection,
     KeyRing,
@@ -345,7 +345,7 @@ class Album:
         **options: Any,  # of `attack_index`
     ) -> Report:  # one `AttackResult` a row
         "Play a curious cloud against this album: what each attack recovers, and what guessing would."
-        from tree_privacy.attacks.run import attack_index
+        from tree_privacy.attacks.index import attack_index
         return attack_index(self.at, self.owner(), only, **options)
 
     def costs(self,

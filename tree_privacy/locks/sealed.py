@@ -63,19 +63,21 @@ def open_codes(
 def kept_boxes(
     previous: IndexReader | None,  # the version before
     sealer: Sealer,  # of the index
-    ids: np.ndarray,  # (n,) int, photographs of the new version
+    collection: Collection,  # photographs of the new version
     box_size: int,  # photographs of a full box
 ) -> dict[str, np.ndarray]:  # file name → ids inside
-    "The boxes of the version before that can stay: nothing in them is gone, and they are full or nothing is new."
+    "The boxes of the version before that can stay: all in them is as it was, and they are full or nothing is new."
     if previous is None:
         return {}
     names = [name for name in previous.names() if BOX_NAME.fullmatch(name)]
     for name in names:
         previous.verify(name)
-    inside = {name: open_codes(sealer, name, previous.arrays(name)['box']).ids for name in names}
-    whole = {name: some for name, some in inside.items() if np.isin(some, ids).all()}
+    inside = {name: open_codes(sealer, name, previous.arrays(name)['box']) for name in names}
+    now = dict(zip(collection.ids.tolist(), collection.names, strict=True))
+    whole = {name: part.ids for name, part in inside.items()
+             if part.names == [now.get(id) for id in part.ids.tolist()]}
     smallest = min(whole, key=lambda name: len(whole[name]), default=None)
-    something_new = sum(map(len, whole.values())) < len(ids)
+    something_new = sum(map(len, whole.values())) < len(collection)
     if smallest and something_new and len(whole[smallest]) < box_size:
         del whole[smallest]
     return whole
@@ -104,7 +106,7 @@ class SealedClient(LockClient):
 
     def encrypt(self, collection: Collection, previous: IndexReader | None = None) -> Encrypted:
         "Seal what is new, and keep the boxes of the version before that still hold."
-        kept, order = kept_boxes(previous, self._sealer, collection.ids, self.box_size), np.argsort(collection.ids)
+        kept, order = kept_boxes(previous, self._sealer, collection, self.box_size), np.argsort(collection.ids)
         for ids in kept.values():
             order = order[~np.isin(collection.ids[order], ids)]
         arrays, room = {}, name_room(collection.names)
