@@ -7,6 +7,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/album/album.html.md"""
 # %% ../../nbs/album/80_album.ipynb #6865fb5e
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -23,19 +24,20 @@ from tree_privacy.album.places import (
     can_ask,
     check_places,
     connect,
+    grant_key,
     index_folder,
     new_passphrase,
     open_key,
     open_owner,
     owner_ring,
-    trust_beside,
+    rotate_key,
 )
 from .results import Result, SearchResults, places_for
 from ..client.fetching import FETCHES, Fetched
 from ..client.owner import Change, Owner, replaceable
-from ..client.transport import run
+from ..client.transport import Transport, run
 from ..core import AnyPath, InputError, progress
-from ..crypto.keys import OwnerKey, UserKey, save_key
+from ..crypto.keys import UserKey, save_key
 from ..output import Report, printable, write_all
 from ..images.photos import PhotoSet, folder, select
 from ..locks.base import lock_options
@@ -108,11 +110,11 @@ def _encode(album: Album, photos: PhotoSet, cache: bool) -> _Encoded:
 def _add(album: Album, photos: PhotoSet, cache: bool) -> Changes:
     "Add what is new; say what is left alone, and why."
     author = album.owner()
-    now = author.open(album.at)
+    now = author.open(album.folder)
     found = compare(photos, now.collection.names, now.digests)
     new = _encode(album, select(photos, found.new), cache)
     if len(new.photos):
-        author.change(album.at, Change(new.photos, new.codes))
+        author.change(album.folder, Change(new.photos, new.codes))
     twins = list(found.renamed.values())
     reasons = {'in the album already': [photos.names[i] for i in found.same],
                'in the album already, under another name': twins,
@@ -134,7 +136,7 @@ def _may_remove(album: Album, gone: list[str], photos: PhotoSet, yes: bool) -> b
 def _sync(album: Album, photos: PhotoSet, yes: bool, cache: bool) -> Changes:
     "Add, replace, rename and remove in one version."
     author = album.owner()
-    now = author.open(album.at)
+    now = author.open(album.folder)
     found = compare(photos, now.collection.names, now.digests)
     removing = _may_remove(album, found.gone, photos, yes)
     ready = _encode(album, select(photos, found.new + found.changed), cache)
@@ -145,7 +147,7 @@ def _sync(album: Album, photos: PhotoSet, yes: bool, cache: bool) -> Changes:
     done = Changes(len(photos), [name for name in ready.photos.names if name not in there], replaced, found.renamed,
                    gone, [] if removing else found.gone, ready.unreadable)
     if not done.nothing:
-        author.change(album.at, change)
+        author.change(album.folder, change)
     return replace(done, photographs=len(album))
 
 # %% ../../nbs/album/80_album.ipynb #1c23cf2d
@@ -172,35 +174,6 @@ def _create(at: Path, ring: KeyRing, new: bool, photos: PhotoSet, encoder: Encod
             ring.file.unlink()
         raise
 
-# %% ../../nbs/album/80_album.ipynb #c7e24d6b
-def _grant(album: Album, out: AnyPath | None, passphrase: bool) -> UserKey:
-    "A user's key, written to a file where one is wanted."
-    if out is not None and any((parent / MANIFEST).is_file() for parent in Path(out).resolve().parents):
-        raise InputError(f'{out} lies inside an index, which the cloud gets: keep the key elsewhere')
-    granted = album.owner().grant()
-    if out is not None:
-        save_key(granted, out, new_passphrase(passphrase))
-    return granted
-
-def _rotate(album: Album, new_key: AnyPath, passphrase: bool) -> None:
-    "Move to a new key; the key file is taken away again if the index could not be written."
-    at, path = album.at, Path(new_key)
-    if path.exists():
-        raise InputError(f'{path} exists and is not overwritten: give another name for the new key file (if it is '
-                         f'left from a rotation that was cut off, `tree-privacy inspect {at} --key {path}` says '
-                         'whether the index opens with it)')
-    check_places(at, path)
-    author, new = open_owner(at, album.ring, alarmed=True), OwnerKey.generate()
-    save_key(new, path, new_passphrase(passphrase))
-    try:
-        author.rotate(at, new)
-    except BaseException:
-        if read_manifest(at).key != new.id:
-            path.unlink()
-        raise
-    album.ring = KeyRing(new, trust_beside(path), path)
-    album.ring.trust.remember(read_manifest(at))
-
 # %% ../../nbs/album/80_album.ipynb #caf6ecce
 def _restore(album: Album, out: AnyPath) -> list[Path]:
     "Fetch everything in parts of a hundred, and write each part whole."
@@ -221,12 +194,12 @@ def _restore(album: Album, out: AnyPath) -> list[Path]:
 class Album:
     "Photographs in an encrypted index. Make one with `Album.create`, or open one with `Album.open`."
     def __init__(self,
-        at: Path,  # folder of the index
+        at: Path | Transport,  # folder of the index, or a line to a cloud that has it
         ring: KeyRing,  # the key, and what it remembers
         originals: AnyPath | None = None,  # folder that was indexed: pictures are taken from there
     ) -> None:
         self.at, self.ring, self.originals = at, ring, originals
-        self._connected: tuple[Any, Connection] | None = None
+        self._connected: tuple[str, Connection] | None = None
         self._encoder: tuple[bytes, Encoder] | None = None
 
     @classmethod
@@ -259,12 +232,13 @@ class Album:
 
     @classmethod
     def open(cls,
-        at: AnyPath,  # folder of the index
+        at: AnyPath | Transport,  # folder of the index, or a line to a cloud that has it
         key: AnyPath | UserKey,  # key file, or a key
         originals: AnyPath | None = None,  # folder that was indexed: pictures are taken from there
     ) -> Album:  # ready to search
         "Open an album; raises `AccessError` for another key, `RollbackError` for an old index."
-        album = cls(index_folder(at), open_key(key), originals)
+        place = index_folder(at) if isinstance(at, str | os.PathLike) else at
+        album = cls(place, open_key(key), originals)
         check_signature(album.manifest, album.ring.key)
         album.ring.trust.check(album.manifest)
         return album
@@ -308,7 +282,7 @@ class Album:
     ) -> Changes:  # what was removed
         "Remove photographs by name, with their sealed files."
         wanted = [names] if isinstance(names, str) else list(dict.fromkeys(names))
-        self.owner().remove(self.at, wanted)
+        self.owner().remove(self.folder, wanted)
         return Changes(len(self), removed=wanted)
 
     def restore(self,
@@ -322,14 +296,14 @@ class Album:
         passphrase: bool = False,  # ask for a passphrase for the new key file
     ) -> UserKey:  # opens and searches, and cannot change anything
         "A key for somebody who may search and see every photograph."
-        return _grant(self, out, passphrase)
+        return grant_key(self.owner(), out, passphrase)
 
     def rotate(self,
         new_key: AnyPath,  # key file, which is made
         passphrase: bool = False,  # ask for a passphrase for it
     ) -> None:
         "Lock the album again under a new key; old keys open nothing of it any more."
-        _rotate(self, new_key, passphrase)
+        self.ring = rotate_key(self.folder, self.ring, new_key, passphrase)
 
     def leakage(self,
         fetch: str = 'direct',  # how photographs are fetched, or 'none'
@@ -346,7 +320,7 @@ class Album:
     ) -> Report:  # one `AttackResult` a row
         "Play a curious cloud against this album: what each attack recovers, and what guessing would."
         from tree_privacy.attacks.index import attack_index
-        return attack_index(self.at, self.owner(), only, **options)
+        return attack_index(self.folder, self.owner(), only, **options)
 
     def costs(self,
         locks: Iterable[str] | None = None,  # some of `LOCKS`, or None for all
@@ -354,28 +328,37 @@ class Album:
     ) -> Report:  # one `LockCosts` a row
         "What each lock would cost with this album: seconds, bytes, and how much a search finds."
         from tree_privacy.evaluate.costs import compare_locks
-        collection = self.owner().open(self.at).collection
+        collection = self.owner().open(self.folder).collection
         return compare_locks(collection.codes, collection.names, locks, queries)
 
     @property
     def manifest(self) -> Manifest:  # as it is in the folder now
         "What the index says of itself."
-        return read_manifest(self.at)
+        return read_manifest(self.at) if isinstance(self.at, Path) else self.connection().user.manifest
+
+    @property
+    def folder(self) -> Path:  # of the index
+        "Where the index lies; raises `InputError` for an album that is reached by a line to a cloud."
+        if not isinstance(self.at, Path):
+            raise InputError('this album is reached by a line to a cloud, and only searched: open the folder of the '
+                             'index to change it')
+        return self.at
 
     def __len__(self) -> int:
         return self.manifest.photographs
 
     def __repr__(self) -> str:
         m = self.manifest
-        return f'Album({m.photographs:,} photographs at {printable(str(self.at))}, lock {m.lock})'
+        where = printable(str(self.at)) if isinstance(self.at, Path) else type(self.at).__name__
+        return f'Album({m.photographs:,} photographs at {where}, lock {m.lock})'
 
     def owner(self) -> Owner:  # may change the index
         "The lower layer that changes indexes; raises `AccessError` for a user's key."
-        return open_owner(self.at, self.ring)
+        return open_owner(self.folder, self.ring)
 
     def connection(self) -> Connection:  # cloud and user
         "The lower layer that searches; opened again after a change."
-        state = self.manifest.signature
+        state = self.manifest.signature if isinstance(self.at, Path) else ''
         if self._connected is None or self._connected[0] != state:
             self._connected = state, connect(self.at, self.ring)
         return self._connected[1]

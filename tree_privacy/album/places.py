@@ -6,7 +6,8 @@ Docs: https://tree-privacy.github.io/tree_privacy/album/places.html.md"""
 
 # %% auto #0
 __all__ = ['PASSPHRASE', 'index_folder', 'ask_passphrase', 'can_ask', 'new_passphrase', 'KeyRing', 'read_key', 'trust_beside',
-           'open_key', 'check_places', 'owner_ring', 'cache_folder', 'Connection', 'connect', 'open_owner']
+           'open_key', 'check_places', 'owner_ring', 'cache_folder', 'Connection', 'connect', 'open_owner', 'grant_key',
+           'rotate_key']
 
 # %% ../../nbs/album/63_places.ipynb #d5aec013
 import getpass
@@ -19,12 +20,12 @@ from urllib.parse import unquote, urlsplit
 
 from ..client.fetching import FileCache
 from ..client.owner import Owner
-from ..client.transport import Local
+from ..client.transport import Local, Transport
 from ..client.trust import TrustStore
 from ..client.user import User
 from ..cloud.service import CloudService
 from ..core import AnyPath, InputError, NotFoundError
-from ..crypto.keys import OwnerKey, UserKey, load_key
+from ..crypto.keys import OwnerKey, UserKey, load_key, save_key
 from ..store.manifest import MANIFEST, check_signature, read_manifest
 
 # %% ../../nbs/album/63_places.ipynb #d164fa9f
@@ -148,18 +149,19 @@ def cache_folder() -> Path:  # `TREE_PRIVACY_CACHE`, or a folder below your home
 class Connection:
     "A cloud on a folder, and a user who has checked it."
     user: User  # has the key
-    transport: Local  # to the cloud
+    transport: Transport  # to the cloud
 
 def connect(
-    index: Path,  # folder of the index
+    at: Path | Transport,  # folder of the index, or a line to a cloud that has it
     ring: KeyRing,  # of a user or of the owner
 ) -> Connection:  # ready to search
-    "Open an index as cloud and as user; the signature is checked before an array is read."
-    manifest = read_manifest(index)
-    check_signature(manifest, ring.key)
-    ring.trust.check(manifest)
-    ring.trust.check_alarm(manifest.index)
-    transport = Local(CloudService(index))
+    "Open an index as user, and a folder as cloud too; the signature is checked before an array is read."
+    if isinstance(at, Path):
+        manifest = read_manifest(at)
+        check_signature(manifest, ring.key)
+        ring.trust.check(manifest)
+        ring.trust.check_alarm(manifest.index)
+    transport = Local(CloudService(at)) if isinstance(at, Path) else at
     user = User.connect(ring.key, transport, trust=ring.trust, cache=FileCache(cache_folder() / 'boxes'))
     return Connection(user, transport)
 
@@ -176,3 +178,42 @@ def open_owner(
     if not alarmed:
         owner.trust.check_alarm(manifest.index)
     return owner
+
+# %% ../../nbs/album/63_places.ipynb #d77ce0e2
+def grant_key(
+    author: Owner,  # of the index
+    out: AnyPath | None,  # key file to write, or None
+    passphrase: bool,  # whether the file gets a passphrase
+) -> UserKey:  # opens and searches, and cannot change anything
+    "A user's key, written to a file where one is wanted."
+    if out is not None and any((parent / MANIFEST).is_file() for parent in Path(out).resolve().parents):
+        raise InputError(f'{out} lies inside an index, which the cloud gets: keep the key elsewhere')
+    granted = author.grant()
+    if out is not None:
+        save_key(granted, out, new_passphrase(passphrase))
+    return granted
+
+def rotate_key(
+    index: Path,  # folder of the index
+    ring: KeyRing,  # of the owner
+    new_key: AnyPath,  # key file, which is made
+    passphrase: bool,  # whether the file gets a passphrase
+) -> KeyRing:  # with the new key
+    "Lock an index again under a new key; the new key file is taken away if that could not be done."
+    path = Path(new_key)
+    if path.exists():
+        raise InputError(f'{path} exists and is not overwritten: give another name for the new key file (if it is '
+                         f'left from a rotation that was cut off, `tree-privacy inspect {index} --key {path}` says '
+                         'whether the index opens with it)')
+    check_places(index, path)
+    author, new = open_owner(index, ring, alarmed=True), OwnerKey.generate()
+    save_key(new, path, new_passphrase(passphrase))
+    try:
+        author.rotate(index, new)
+    except BaseException:
+        if read_manifest(index).key != new.id:
+            path.unlink()
+        raise
+    renewed = KeyRing(new, trust_beside(path), path)
+    renewed.trust.remember(read_manifest(index))
+    return renewed
