@@ -275,7 +275,7 @@ def test_default_folder(tmp_path):
 
 def test_without_jupyterlab(refused, tmp_path, monkeypatch):
     monkeypatch.setattr(command.importlib.util, 'find_spec', lambda name: None)
-    assert refused('pip install jupyterlab', 'lab', tmp_path / 'tutorial') == 8
+    assert refused("jupyterlab is not installed: run pip install 'tree_privacy[lab]'", 'lab', tmp_path / 'tutorial') == 8
 
 
 @pytest.mark.parametrize('port', ['0', '65536', 'x', '-1', '1.5'])

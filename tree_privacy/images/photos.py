@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..bits import pack, signs
-from ..core import InputError
+from ..core import InputError, needs
 from .reading import open_picture
 
 if TYPE_CHECKING:
@@ -138,14 +138,16 @@ def from_arrays(
 ) -> PhotoSet:  # n photographs
     "A set of pictures that are rows of an array."
     def picture(i):
-        from PIL import Image
+        with needs('photos'):
+            from PIL import Image
         return Image.fromarray(arrays[i])
     return _Pictures([f'{prefix}-{i:05}' for i in range(len(arrays))], labels, picture)
 
 # %% ../../nbs/images/05_photos.ipynb #f0dd7dc2
 def digits() -> PhotoSet:  # 1,797 pictures of 8 x 8 pixels, labels '0' to '9'
     "The handwritten digits that come with scikit-learn (UCI, Alpaydin and Kaynak 1998)."
-    from sklearn.datasets import load_digits
+    with needs('photos'):
+        from sklearn.datasets import load_digits
     data = load_digits()
     grey = (data.images * 255 / 16).astype(np.uint8)
     return from_arrays(grey, data.target.astype(str), 'digit')
@@ -156,7 +158,8 @@ def show(
     columns: int = 12,  # photographs a row
 ) -> Any:  # matplotlib figure
     "Draw photographs in rows, each under its label, or its name where there is no label."
-    import matplotlib.pyplot as plt
+    with needs('photos'):
+        import matplotlib.pyplot as plt
     rows = -(-len(photos) // columns)
     fig, axes = plt.subplots(rows, columns, figsize=(columns * .8, rows), squeeze=False)
     for ax in axes.flat:
@@ -282,7 +285,8 @@ def torchvision_set(
     download: bool = False,  # fetch it if it is not there
 ) -> PhotoSet:  # every picture of that part, with class names as labels
     "One of torchvision's labelled data sets."
-    import torchvision
+    with needs('photos'):
+        import torchvision
     if not hasattr(torchvision.datasets, name):
         raise InputError(f'torchvision has no data set {name!r}: its page of data sets lists the names')
     try:
@@ -333,7 +337,8 @@ def show_codes(
     rows: Mapping[str, Any],  # title: (n, 64) numbers, (n, 8) uint8 packed codes, or a PhotoSet of 8 x 8 pixels
 ) -> Any:  # matplotlib figure, as many columns as the longest row has
     "Draw codes or numbers as 8 x 8 pixels, black for the smallest number of a row and white for the largest."
-    import matplotlib.pyplot as plt
+    with needs('photos'):
+        import matplotlib.pyplot as plt
     values = {title: _as_numbers(row) for title, row in rows.items()}
     columns = max(map(len, values.values()))
     fig, axes = plt.subplots(len(rows), columns, figsize=(.6 * columns, .72 * len(rows)), squeeze=False)
