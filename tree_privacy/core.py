@@ -86,11 +86,12 @@ class ForgedReply(SecurityError):
 
 # %% ../nbs/00_core.ipynb #958fdde1
 def missing(
-    package: str,  # name of a package as Python imports it
+    package: str,  # name of a package, or of a module in it, as Python imports it
     extra: str,  # of this package's extras, the one that brings it: 'cloud', 'photos' or 'lab'
 ) -> MissingDependency:  # to be raised
     "The error for a package that is not installed: one line with the command that brings it."
-    return MissingDependency(f"{package} is not installed: run pip install 'tree_privacy[{extra}]'")
+    name = package.partition('.')[0]
+    return MissingDependency(f"{name} is not installed: run pip install 'tree_privacy[{extra}]'")
 
 @contextlib.contextmanager
 def needs(

@@ -95,8 +95,7 @@ def _report(error):
     if isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt):  # also in compiled code
         say('tree-privacy: interrupted; nothing half-written is left')
         return 130
-    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith('tree_privacy'):
-        error = missing(error.name, 'all')
+    error = missing(error.name or '', 'all') if type(error) is ModuleNotFoundError else error
     if isinstance(error, TreePrivacyError):
         say(f'tree-privacy: {one_line(error)}')
         return error.exit_code

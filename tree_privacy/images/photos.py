@@ -8,6 +8,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/images/photos.html.md"""
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import os
 import warnings
@@ -19,7 +20,7 @@ import numpy as np
 
 from ..bits import pack, signs
 from ..core import InputError, needs
-from .reading import open_picture
+from .reading import LeftOut, list_folder, open_picture, prepare_heif
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -35,6 +36,7 @@ class PhotoSet:
     "Photographs with names and, where known, labels; each is opened when you ask for it."
     names: list[str]
     labels: np.ndarray | None
+    left_out = LeftOut()  # files that are in the folder and not in the set
 
     def __init__(
         self,
@@ -58,6 +60,13 @@ class PhotoSet:
     ) -> bytes:  # the file as it is
         "Read one photograph's file; raises `OSError` or `InputError` where there is none."
         raise InputError(f'{self.names[i]} is a name without a photograph: wanted a folder or arrays with the pictures')
+
+    def digest(
+        self,
+        i: int,  # number of the photograph, 0 ... n - 1
+    ) -> bytes:  # 16 bytes, the first half of the SHA-256 of its file; b'' where there is no file
+        "What tells whether a photograph's file has changed; raises `OSError` where it cannot be read."
+        return b''
 
     def check(self) -> None:
         "Raise `InputError` if the photographs are no longer what they were when the set was made."
@@ -88,12 +97,16 @@ class _Selection(PhotoSet):
         super().__init__([photos.names[i] for i in numbers], labels)
         self._photos = photos
         self._numbers = numbers
+        self.left_out = photos.left_out
 
     def open(self, i: int, size: int | None = None) -> Picture:
         return self._photos.open(self._numbers[i], size)
 
     def read(self, i: int) -> bytes:
         return self._photos.read(self._numbers[i])
+
+    def digest(self, i: int) -> bytes:
+        return self._photos.digest(self._numbers[i])
 
     def check(self) -> None:
         self._photos.check()
@@ -174,16 +187,12 @@ def show(
 SUFFIXES = {'.jpg', '.jpeg', '.png', '.webp', '.gif', '.bmp', '.tif', '.tiff', '.heic', '.heif'}
 
 
-def _files_below(
-    path: Path,  # folder
-) -> list[Path]:  # relative to the folder
-    "All files of a folder and its subfolders, hidden ones left out."
-    return [Path(root, name).relative_to(path)
-            for root, _, names in os.walk(path) for name in names if not name.startswith('.')]
-
-
-def _is_picture(file: Path) -> bool:
-    return file.suffix.lower() in SUFFIXES
+def _digest(
+    file: Path,  # of a photograph
+) -> bytes:  # 16 bytes
+    "The first half of the SHA-256 of a file."
+    with open(file, 'rb') as opened:
+        return hashlib.file_digest(opened, 'sha256').digest()[:16]
 
 
 def _stamp(
@@ -200,8 +209,9 @@ def _stamp(
 class _FolderPhotos(PhotoSet):
     "The photographs in a folder, as they were when it was listed."
 
-    def __init__(self, path: Path, files: list[Path], labels: list[str] | None):
+    def __init__(self, path: Path, files: list[Path], labels: list[str] | None, left_out: LeftOut):
         super().__init__([f.as_posix() for f in files], labels)
+        self.left_out = left_out
         self._path = path
         self._files = files
         self._stamps = [_stamp(path / f) for f in files]
@@ -218,13 +228,18 @@ class _FolderPhotos(PhotoSet):
     def read(self, i: int) -> bytes:
         return self._file(i).read_bytes()
 
+    def digest(self, i: int) -> bytes:
+        return _digest(self._file(i))
+
     def check(self) -> None:
-        there = {f for f in _files_below(self._path) if _is_picture(f)}
+        there = set(list_folder(self._path, SUFFIXES).files)
         new = min(there.difference(self._files), default=None)
         for file, before in zip(self._files, self._stamps, strict=True):
             now = _stamp(self._path / file)
             if now != before:
                 raise self._changed(file, 'is gone' if now is None else 'is another file now')
+            if now and file not in there:
+                raise self._changed(file, 'is left out now')
         if new is not None:
             raise self._changed(new, 'is new')
 
@@ -235,21 +250,22 @@ class _FolderPhotos(PhotoSet):
 # %% ../../nbs/images/05_photos.ipynb #1b0b9599
 def folder(
     path: str | os.PathLike,  # folder, with one subfolder a category or none
-) -> PhotoSet:  # every file with the ending of an image, subfolders included
+) -> PhotoSet:  # every file with the ending of an image; `left_out` counts the others
     "The photographs in a folder; raises `InputError` where there are none."
     path = Path(path)
     if not path.is_dir():
         raise InputError(f'{path} is not a folder: give a folder that holds photographs')
-    there = _files_below(path)
-    found = sorted(f for f in there if _is_picture(f))
+    listing = list_folder(path, SUFFIXES)
+    found, left_out = listing.files, listing.left_out
+    but = f'; {left_out}' if left_out.total else ''
     if not found:
-        raise InputError(f'{path} holds no photographs: wanted files ending in {", ".join(sorted(SUFFIXES))}')
-    others = sorted({f.suffix.lower() or f.name for f in there if not _is_picture(f)})
-    if others:
-        warnings.warn(f'left out {len(there) - len(found)} files of {path}, which are no pictures that can be read: '
-                      f'{", ".join(others[:8])}', stacklevel=2)
+        raise InputError(f'{path} holds no photographs: wanted files ending in {", ".join(sorted(SUFFIXES))}{but}')
+    if any(f.suffix.lower() in ('.heic', '.heif') for f in found):
+        prepare_heif()
+    if but:
+        warnings.warn(f'{path}{but}', stacklevel=2)
     in_subfolders = all(len(f.parts) > 1 for f in found)
-    return _FolderPhotos(path, found, [f.parts[0] for f in found] if in_subfolders else None)
+    return _FolderPhotos(path, found, [f.parts[0] for f in found] if in_subfolders else None, left_out)
 
 # %% ../../nbs/images/05_photos.ipynb #214c6d78
 class _OnePhoto(PhotoSet):
@@ -264,6 +280,9 @@ class _OnePhoto(PhotoSet):
 
     def read(self, i: int) -> bytes:
         return self._path.read_bytes()
+
+    def digest(self, i: int) -> bytes:
+        return _digest(self._path)
 
 
 def one_photo(
