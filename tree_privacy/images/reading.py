@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import functools
 import os
+import re
 import warnings
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Sequence
@@ -194,15 +195,30 @@ class LeftOut:
 IGNORE = '.treeignore'
 
 
+@dataclass(frozen=True)
+class _Rules:
+    "The patterns of a .treeignore."
+    skip: int  # characters of its folder's path, with the / at the end
+    files: Any  # pathspec.GitIgnoreSpec
+    folders: Any  # the same, with the patterns that end in /, which are for folders alone
+
+    def verdict(self, place: str) -> bool | None:  # whether it is left out; None where no pattern fits
+        spec = self.folders if place.endswith('/') else self.files
+        return spec.check_file(place[self.skip:].rstrip('/')).include
+
+
 def _read_rules(
     file: Path,  # a .treeignore
-) -> Any:  # pathspec.GitIgnoreSpec
-    "The patterns in a .treeignore; raises `InputError` for one that is none."
+    skip: int,  # characters of its folder's path
+) -> _Rules:
+    "Read a .treeignore; raises `InputError` for a line that is no pattern."
     with needs('photos'):
         from pathspec import GitIgnoreSpec
     text = read_bounded(file, 2**20).decode('utf-8-sig', 'surrogateescape')
+    lines = text.splitlines()
     try:
-        return GitIgnoreSpec.from_lines(text.splitlines())
+        files = GitIgnoreSpec.from_lines(line for line in lines if not line.rstrip().endswith('/'))
+        return _Rules(skip, files, GitIgnoreSpec.from_lines(re.sub(r'/\s*$', '', line) for line in lines))
     except ValueError as error:
         raise InputError(f'{file} cannot be used ({error}): wanted one pattern a line, as in a .gitignore') from None
 
@@ -210,15 +226,15 @@ def _read_rules(
 def _reason(
     name: str,  # of a file or a folder, without the folders above it
     place: str,  # its path from the top folder, with / at the end of a folder's
-    rules: tuple[tuple[int, Any], ...],  # for each .treeignore above: length of its own folder's path, patterns
+    rules: tuple[_Rules, ...],  # of each .treeignore above, from the top folder down
 ) -> str:  # a field of `LeftOut`, or ''
     "Why a file or a folder is left out."
     if name == '@eaDir' and place.endswith('/'):
         return 'eadir'
     if name.startswith('.'):
         return 'hidden'
-    for length, patterns in reversed(rules):
-        verdict = patterns.check_file(place[length:]).include
+    for one in reversed(rules):
+        verdict = one.verdict(place)
         if verdict is not None:
             return 'ignored' if verdict else ''
     return ''
@@ -254,15 +270,15 @@ def list_folder(
 def _walk(
     path: Path,  # folder
 ) -> Iterator[tuple[str, str]]:  # a file's path from there, and why it is left out, or ''
-    "Every file below a folder; a .treeignore that is used is none of them."
-    folders: dict[str, tuple[str, tuple]] = {'': ('', ())}  # path: why it is left out, and rules from above
+    "Every file below a folder; a .treeignore is none of them."
+    folders: dict[str, tuple[str, tuple[_Rules, ...]]] = {'': ('', ())}  # path: why it is left out, and rules from above
     for root, inner, names in os.walk(path):
         here = Path(root).relative_to(path).as_posix() + '/'
         here = '' if here == './' else here
         why, rules = folders.pop(here)
-        if IGNORE in names and not why:
-            rules += ((len(here), _read_rules(Path(root, IGNORE))),)
+        if IGNORE in names:
             names.remove(IGNORE)
+            rules += () if why else (_read_rules(Path(root, IGNORE), len(here)),)
         for name in inner:
             place = f'{here}{name}/'
             folders[place] = why or _reason(name, place, rules), rules
