@@ -157,7 +157,7 @@ def test_what_is_left_out_is_counted_by_reason(tmp_path):
 
 
 def test_a_folder_of_nothing_but_what_is_left_out(tmp_path):
-    with pytest.raises(InputError, match='holds no photographs: .*; left out: 1 in @eaDir, 1 no pictures .*mp4'):
+    with pytest.raises(InputError, match='holds no photographs: .*; left out: 1 in @eaDir, 1 no picture .*mp4'):
         folder(lay_out(tmp_path, '@eaDir/a.jpg film.mp4'))
 
 

@@ -152,8 +152,8 @@ def open_picture(
         from PIL import ImageOps
     try:
         picture = _decoded(file, size)
-    except (EOFError, RuntimeError) as error:  # of the decoder of HEIC
-        raise OSError(f'damaged picture: {error}') from None
+    except (EOFError, RuntimeError) as error:  # of the decoder of HEIC, whose texts end a line
+        raise OSError(f'damaged picture: {str(error).strip()}') from None
     ImageOps.exif_transpose(picture, in_place=True)
     picture.info = {}
     picture.getexif().clear()  # it may say where the photograph was taken
@@ -166,7 +166,10 @@ def _decoded(file, size):  # a picture in RGB, as its file has it turned
         if size and image.format in ('JPEG', 'MPO'):
             image.draft('RGB', reduced_size(full, size))
         _check_pixels(image, full)
-        image.load()
+        try:
+            image.load()
+        except ValueError as error:
+            raise EOFError(error) from None
         factor = max(1, min(image.size) // size) if size else 1
         return _shrunk_rgb(image, factor)
 
@@ -188,7 +191,7 @@ class LeftOut:
     def __str__(self) -> str:
         shown = ', '.join(self.endings[:8]) + ', ...' * (len(self.endings) > 8)
         counts = {'in @eaDir': self.eadir, 'hidden': self.hidden, 'by .treeignore': self.ignored,
-                  f'no pictures ({shown})': self.not_pictures}
+                  f'no picture{"s" * (self.not_pictures != 1)} ({shown})': self.not_pictures}
         return 'left out: ' + (', '.join(f'{n:,} {why}' for why, n in counts.items() if n) or 'nothing')
 
 # %% ../../nbs/images/04_reading.ipynb #469f154c
@@ -271,7 +274,7 @@ def _walk(
     path: Path,  # folder
 ) -> Iterator[tuple[str, str]]:  # a file's path from there, and why it is left out, or ''
     "Every file below a folder; a .treeignore is none of them."
-    folders: dict[str, tuple[str, tuple[_Rules, ...]]] = {'': ('', ())}  # path: why it is left out, and rules from above
+    folders: dict[str, tuple[str, tuple[_Rules, ...]]] = {'': ('', ())}  # path: why out, and rules from above
     for root, inner, names in os.walk(path):
         here = Path(root).relative_to(path).as_posix() + '/'
         here = '' if here == './' else here
