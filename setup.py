@@ -13,8 +13,11 @@ cfg = config['DEFAULT']
 lib = cfg['lib_name']
 
 version = re.search(r'^__version__ = "(.+)"', (root / lib / '__init__.py').read_text(encoding='utf-8'), re.M)[1]
-extras = {o: cfg[f'{o}_requirements'].split() for o in ('dev', 'heic')}
-extras['all'] = sorted({r for rs in extras.values() for r in rs})
+ADDS_TO = {'cloud': None, 'photos': 'cloud', 'lab': 'photos', 'dev': 'lab'}  # an extra, and the one that it has in it
+extras: dict[str, list[str]] = {}
+for name, inner in ADDS_TO.items():
+    extras[name] = extras.get(inner, []) + cfg[f'{name}_requirements'].split()
+extras['all'] = extras['lab']
 
 
 def notebooks():

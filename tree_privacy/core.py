@@ -7,9 +7,9 @@ Docs: https://tree-privacy.github.io/tree_privacy/core.html.md"""
 # %% auto #0
 __all__ = ['AnyPath', 'TreePrivacyError', 'InputError', 'NotFittedError', 'NotFoundError', 'FormatError', 'AccessError',
            'TransportError', 'MissingDependency', 'SecurityError', 'SealError', 'SignatureError', 'RollbackError',
-           'RevokedError', 'ForgedReply', 'progress', 'is_number', 'is_whole', 'check_positive', 'as_array',
-           'check_names', 'sync_folder', 'blame', 'write_new', 'write_atomic', 'read_bounded', 'open_regular',
-           'load_ipython_extension']
+           'RevokedError', 'ForgedReply', 'missing', 'needs', 'Absent', 'progress', 'is_number', 'is_whole',
+           'check_positive', 'as_array', 'check_names', 'sync_folder', 'blame', 'write_new', 'write_atomic',
+           'read_bounded', 'open_regular', 'load_ipython_extension']
 
 # %% ../nbs/00_core.ipynb #89106b7c
 import contextlib
@@ -83,6 +83,37 @@ class ForgedReply(SecurityError):
     ) -> None:
         super().__init__(message)
         self.key_is_exposed = key_is_exposed
+
+# %% ../nbs/00_core.ipynb #958fdde1
+def missing(
+    package: str,  # name of a package, or of a module in it, as Python imports it
+    extra: str,  # of this package's extras, the one that brings it: 'cloud', 'photos' or 'lab'
+) -> MissingDependency:  # to be raised
+    "The error for a package that is not installed: one line with the command that brings it."
+    name = package.partition('.')[0]
+    return MissingDependency(f"{name} is not installed: run pip install 'tree_privacy[{extra}]'")
+
+@contextlib.contextmanager
+def needs(
+    extra: str,  # of this package's extras, the one that brings what is imported
+) -> Iterator[None]:  # context manager
+    "Turn the failed import of another package into a `MissingDependency` that says how to install it."
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise missing(error.name or str(error), extra) from None
+
+# %% ../nbs/00_core.ipynb #c178ed3b
+class Absent:
+    "Takes the place of a package that is not installed: whatever you take from it raises `MissingDependency`."
+    def __init__(self,
+        package: str,  # name of the package as Python imports it
+        extra: str,  # of this package's extras, the one that brings it
+    ) -> None:
+        self._error = package, extra
+
+    def __getattr__(self, name: str) -> Any:
+        raise missing(*self._error)
 
 # %% ../nbs/00_core.ipynb #c6350e35
 class _Silent:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .core import MissingDependency
+from .core import missing
 
 # %% ../nbs/03_kernels.ipynb #b55ef3e1
 class Kernel:
@@ -81,7 +81,7 @@ def compile_loop(
 ) -> Callable:  # numba's dispatcher
     "Compile a loop with numba, and the functions that it calls with it."
     if not numba_installed():
-        raise MissingDependency('numba is not installed: run `pip install numba`')
+        raise missing('numba', 'cloud')
     from numba import njit
     called = {name: loop.__globals__[name] for name in loop.__code__.co_names
               if name in loop.__globals__ and name != loop.__name__}

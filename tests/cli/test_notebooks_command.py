@@ -275,7 +275,8 @@ def test_default_folder(tmp_path):
 
 def test_without_jupyterlab(refused, tmp_path, monkeypatch):
     monkeypatch.setattr(command.importlib.util, 'find_spec', lambda name: None)
-    assert refused('pip install jupyterlab', 'lab', tmp_path / 'tutorial') == 8
+    wanted = "jupyterlab is not installed: run pip install 'tree_privacy[lab]'"
+    assert refused(wanted, 'lab', tmp_path / 'tutorial') == 8
 
 
 @pytest.mark.parametrize('port', ['0', '65536', 'x', '-1', '1.5'])

@@ -63,7 +63,7 @@ def test_without_numba(monkeypatch):
     monkeypatch.setattr(kernels, 'numba_installed', lambda: False)
     x = np.arange(1000, dtype=np.uint32)
     assert bits(x) == bits_plain(x) and bits_of_halves(x) == bits_plain(x // 2)
-    with pytest.raises(MissingDependency, match='pip install numba'):
+    with pytest.raises(MissingDependency, match=r"numba is not installed: run pip install 'tree_privacy.cloud.'"):
         compile_loop(half)
 
 

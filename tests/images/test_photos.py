@@ -1,17 +1,24 @@
 "Sets of photographs: folders of any names, broken files, selections, data sets, codes of pixels."
+import hashlib
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 from fakes import Fake
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pictures import album, draw, picture
 from PIL import Image
 
 from tree_privacy.core import InputError
 from tree_privacy.images.features import features
 from tree_privacy.images.photos import (
+    SUFFIXES,
     digits,
     fashion_mnist,
     folder,
@@ -23,11 +30,13 @@ from tree_privacy.images.photos import (
     select,
     to_grayscale,
 )
+from tree_privacy.images.reading import LeftOut, list_folder
 
 NOT_LOADED = '''
 import sys
 import tree_privacy.images.photos, tree_privacy.images.encoder
-heavy = {'torch', 'torchvision', 'PIL', 'matplotlib', 'sklearn', 'scipy', 'IPython', 'ipywidgets'} & set(sys.modules)
+heavy = {'torch', 'torchvision', 'PIL', 'matplotlib', 'sklearn', 'scipy', 'IPython', 'ipywidgets',
+         'pillow_heif', 'pathspec'} & set(sys.modules)
 assert not heavy, heavy
 tree_privacy.images.photos.from_arrays([], None, 'none')
 tree_privacy.images.encoder.Encoder(64)
@@ -116,8 +125,130 @@ def test_what_is_left_out_is_said(tmp_path):
     draw(tmp_path / 'a.png', 1)
     for name in ('notes.txt', 'film.mov'):
         (tmp_path / name).write_text('x')
-    with pytest.warns(UserWarning, match='left out 2 files of .*: .mov, .txt'):
+    with pytest.warns(UserWarning, match=r'left out: 2 no pictures \(.mov, .txt\)$'):
         assert folder(tmp_path).names == ['a.png']
+
+
+def lay_out(home, text):
+    "Make files: a line `path`, or `path: what it holds`, where | begins a new line."
+    for line in text.split():
+        name, _, holds = line.partition(':')
+        Path(home, name).parent.mkdir(parents=True, exist_ok=True)
+        Path(home, name).write_text(holds.replace('|', '\n'))
+    return home
+
+
+def test_what_is_left_out_is_counted_by_reason(tmp_path):
+    "Each file once: @eaDir before hidden, hidden before .treeignore, .treeignore before endings."
+    lay_out(tmp_path, """
+        a.png b.JPG deep/c.heif @eaDirs/y.png .treeignore:old/|*.raw deep/.treeignore:draft*
+        @eaDir/a.png/thumb.jpg deep/@eaDir/x.jpg @eaDir/.hidden.jpg
+        .thumbnails/a.png deep/.cache/deeper/b.png .DS_Store .@eaDir/x.jpg
+        old/d.png old/e.txt old/.f.png x.raw deep/draft.png
+        film.mp4 notes.txt deep/README""")
+    with pytest.warns(UserWarning) as said:
+        photos = folder(tmp_path)
+    assert photos.names == ['@eaDirs/y.png', 'a.png', 'b.JPG', 'deep/c.heif']
+    assert photos.left_out == LeftOut(eadir=3, hidden=4, ignored=5, not_pictures=3, endings=('.mp4', '.txt', 'README'))
+    assert [str(w.message) for w in said] == [
+        f'{tmp_path}; left out: 3 in @eaDir, 4 hidden, 5 by .treeignore, 3 no pictures (.mp4, .txt, README)']
+    assert photos.left_out.total + len(photos) + 2 == sum(p.is_file() for p in tmp_path.rglob('*'))
+    assert select(photos, [0]).left_out == photos.left_out and names_only('ab').left_out == LeftOut()
+
+
+def test_a_folder_of_nothing_but_what_is_left_out(tmp_path):
+    with pytest.raises(InputError, match='holds no photographs: .*; left out: 1 in @eaDir, 1 no picture .*mp4'):
+        folder(lay_out(tmp_path, '@eaDir/a.jpg film.mp4'))
+
+
+def test_many_endings_are_not_all_named(tmp_path):
+    draw(tmp_path / 'a.png', 1)
+    with pytest.warns(UserWarning, match=r'12 no pictures \(.x00, .*, .x07, ...\)$'):
+        folder(lay_out(tmp_path, ' '.join(f'a.x{i:02}' for i in range(12))))
+
+
+GIT = shutil.which('git')
+PATTERNS = ['*.png', '!a.png', 'x/', '/x/', 'x/**', '!x/a.png', '**/y/', 'a*', '!b.png', '# note', '', '[ab].png',
+            'x/y/', '!y/', r'\!a.png', 'b.png ', '*', '!*/', '/*/a.png', 'y/  ']  # folders with / at the end
+FOLDERS = ['', 'x/', 'y/', 'x/y/', 'x/y/x/']
+
+
+@pytest.mark.skipif(not GIT, reason='git is not installed')
+@settings(deadline=None, max_examples=40)
+@given(st.dictionaries(st.sampled_from(FOLDERS), st.lists(st.sampled_from(PATTERNS), max_size=5), max_size=4))
+def test_treeignore_is_understood_as_git_does(rules):
+    "The same photographs remain as when git reads the same files."
+    with tempfile.TemporaryDirectory() as home:
+        for place in FOLDERS:
+            for name in ('a.png', 'b.png', '!a.png'):
+                lay_out(home, place + name)
+            if place in rules:
+                Path(home, place, '.treeignore').write_text('\n'.join(rules[place]))
+        git = [GIT, '-C', home, '-c', 'core.quotepath=off']
+        subprocess.run([*git, 'init', '-q'], check=True)
+        seen = subprocess.run([*git, 'ls-files', '-z', '--others', '--exclude-per-directory=.treeignore', '*.png'],
+                              check=True, capture_output=True, text=True).stdout.split('\0')
+        listing = list_folder(Path(home), SUFFIXES)
+        assert [f.as_posix() for f in listing.files] == sorted(filter(None, seen), key=Path)
+        assert len(listing.files) + listing.left_out.ignored == 3 * len(FOLDERS)
+
+
+@pytest.mark.parametrize('text', [b'!', b'a\n!\n', b'\\'])
+def test_a_treeignore_that_is_none(text, tmp_path):
+    draw(tmp_path / 'a.png', 1)
+    (tmp_path / '.treeignore').write_bytes(text)
+    with pytest.raises(InputError, match='treeignore cannot be used .*: wanted one pattern a line'):
+        folder(tmp_path)
+
+
+@posix
+def test_a_treeignore_of_any_bytes(tmp_path):
+    "A byte order mark is no part of the first pattern; a name that is no text can be named."
+    for name in ('a.png', 'bad\udcff.png', 'kept.png'):
+        draw(tmp_path / name, 1)
+    (tmp_path / '.treeignore').write_bytes(b'\xef\xbb\xbfa.png\r\nbad\xff.png\r\n')
+    with pytest.warns(UserWarning, match='left out: 2 by .treeignore'):
+        assert folder(tmp_path).names == ['kept.png']
+
+
+@pytest.mark.filterwarnings('ignore:.*left out')
+def test_a_change_among_what_is_left_out_is_none(tmp_path):
+    "`check` follows the rules of `folder`, with those of a .treeignore that came meanwhile."
+    for name in ('a.png', 'old/b.png', 'c.png'):
+        draw(tmp_path / name, 1)
+    photos = folder(lay_out(tmp_path, '.treeignore:old/'))
+    for name in ('@eaDir/a.png', '.thumbnails/a.png', 'old/new.png', 'note.txt', '.b.png'):
+        draw(tmp_path / 'x.png', 2)
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / 'x.png').rename(tmp_path / name)
+    photos.check()
+    lay_out(tmp_path, '.treeignore:old/|c.png')
+    with pytest.raises(InputError, match='c.png is left out now'):
+        photos.check()
+    lay_out(tmp_path, '.treeignore:nothing')
+    with pytest.raises(InputError, match='old/b.png is new'):
+        photos.check()
+
+
+@pytest.mark.filterwarnings('ignore:.*left out')
+def test_digests_tell_files_by_content(tmp_path):
+    "The first half of the SHA-256 of the file, whatever its name and date; nothing where there is no file."
+    photos = folder(album(tmp_path, 6))
+    wanted = [hashlib.sha256((tmp_path / name).read_bytes()).digest()[:16] for name in photos.names]
+    assert [photos.digest(i) for i in range(6)] == wanted and len(set(wanted)) == 6
+    assert select(photos, [4, 1]).digest(0) == wanted[4]
+    assert one_photo(tmp_path / photos.names[2]).digest(0) == wanted[2]
+    os.utime(tmp_path / photos.names[0], (0, 0))
+    shutil.copy(tmp_path / photos.names[0], tmp_path / 'a/copy.png')
+    again = folder(tmp_path)
+    assert again.digest(again.names.index('a/copy.png')) == again.digest(0) == wanted[0]
+    draw(tmp_path / photos.names[0], 99)
+    assert photos.digest(0) != wanted[0]
+    for memory in (digits(), names_only('ab'), picture_set([picture(1)], 'a'), select(digits(), [3])):
+        assert memory.digest(0) == b''
+    (tmp_path / photos.names[1]).unlink()
+    with pytest.raises(OSError):
+        photos.digest(1)
 
 
 def test_one_photograph_stands_among_others(tmp_path):

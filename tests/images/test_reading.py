@@ -1,4 +1,5 @@
 "Reading: every kind of picture, memory that stays bounded, tables of labels that work and that do not."
+import base64
 import csv
 import io
 import itertools
@@ -19,7 +20,14 @@ from PIL import Image, ImageOps
 
 from tree_privacy.core import InputError
 from tree_privacy.images.hash_layer import label_targets
-from tree_privacy.images.reading import MAX_PIXELS, labels_from_csv, membership, open_picture, reduced_size
+from tree_privacy.images.reading import (
+    MAX_PIXELS,
+    labels_from_csv,
+    membership,
+    open_picture,
+    prepare_heif,
+    reduced_size,
+)
 
 seeds = st.integers(0, 2**32 - 1)
 linux = pytest.mark.skipif(sys.platform != 'linux', reason='limits and /proc of Linux')
@@ -104,6 +112,60 @@ def test_large_pictures_come_smaller(kind, turned, tmp_path):
     assert abs(small.size[0] / small.size[1] - large.size[0] / large.size[1]) < .02
     one, two = (np.asarray(x.resize((40, 30), Image.Resampling.BOX)).astype(int) for x in (small, large))
     assert np.abs(one - two).mean() < 4
+
+
+# HEIC of 32 x 16 pixels, the left half red, to be turned by 90 degrees clockwise: it says so in its own box `irot`
+# and in EXIF, as telephones do. x265 made it by way of pillow-heif.
+HEIC = base64.b85decode(
+    '0000SW^{RQXk}?*00000ZE0pPXk}?*ZE0a<0005UZDn*}000000000XXk=`10000000000aA{+700000000000000000000G-+&aV*mgE07O'
+    '6l0ssL300001>i_`&00000005-`0ssI200NKz0RR9100000Bme*aIB98aW&i*H00062000$fZf0cy000000RRAKc4ILB0000LX>Mj^0ssI30'
+    '0IC2MR;ju000004sdC7Z2$lO00031009PRaB^?}008A_aAR)(004Dpc4I>U18@KU0FVFx0000U@BsY%`1k+-4+CHT0RR|40Sp2E{{wIU00RJ'
+    '!0009300RIXx&lC90096gLID8-Z~y=U0FVFx0{{R603M(qfd!W8uA1iHA)vs3000bt00093gkk^z00u+>!E?ch0000JV{dG7ZewhC0096E00'
+    'w{n000zeb8uw<00000002M$002M$001asY+-N!001BW00031000mG00061|Nr0s00092|Nqbc00062000nhX?SS>000032nYxO000STa&L44'
+    '0000PX>e^}0000000001009Pp0s{qvh5!Hn8fkK6W&i*H000004r63<V*mmG0RRC2007Z#WMOmw005yV0k2XSyC{I>{OZ5|oNNE`i{w3os44'
+    '&O>h)fq#Q$*O5Ps0wq?QD7!}F&semg_2=R0J**)i>97r+=Xv;{#jz5rGta$_c_B8ER!#VW*ks*uik1y4tp;g65;dio$B{<;_dGZd&QqDxu%T'
+    'V}*lqz!=+%ZL_o_@3k<yIt>jei-=w7l2T+a}hu>M_B6!BI^udXu(F8Xx6&fF)MT600006MR;ju002!*04e|g00;m90TKWM0000100sa60000'
+    '0'
+)
+
+
+def test_a_stored_heic(tmp_path):
+    "It is turned once, not twice, and keeps nothing that was written about it."
+    (tmp_path / 'a.heic').write_bytes(HEIC)
+    assert HEIC.count(b'irot') == 1 and HEIC.count(b'Exif') == 2
+    for file in (tmp_path / 'a.heic', str(tmp_path / 'a.heic'), io.BytesIO(HEIC)):
+        found = open_picture(file)
+        assert (found.mode, found.size, found.info, dict(found.getexif())) == ('RGB', (16, 32), {}, {})
+        assert np.abs(np.asarray(found)[:16].astype(int) - [255, 0, 0]).max() < 4 and np.asarray(found)[16:].min() > 250
+    assert open_picture(tmp_path / 'a.heic', 8).size == (8, 16)
+
+
+@pytest.mark.parametrize('turned', range(1, 9))
+def test_heic_is_seen_as_a_jpeg_is(turned, tmp_path):
+    "The same picture with the same note about how it is to be turned, in both formats."
+    prepare_heif()
+    image = picture(30 + turned, (80, 60))
+    exif = Image.Exif()
+    exif[0x112] = turned
+    image.info['exif'] = exif.tobytes()
+    image.save(tmp_path / 'a.heic', quality=95)
+    image.save(tmp_path / 'a.jpg', quality=95, exif=exif)
+    one, two = (np.asarray(open_picture(tmp_path / name)).astype(int) for name in ('a.heic', 'a.jpg'))
+    assert one.shape == two.shape == ((60, 80, 3) if turned < 5 else (80, 60, 3)) and np.abs(one - two).mean() < 4
+
+
+@few(200)
+@given(st.lists(st.tuples(st.integers(12, len(HEIC) - 1), st.integers(0, 255)), max_size=4), st.integers(0, len(HEIC)))
+def test_damaged_heic(changes, length):
+    "It opens, or it is refused as any damaged picture is."
+    data = bytearray(HEIC)
+    for place, byte in changes:
+        data[place] = byte
+    for damaged in (bytes(data), bytes(data[:length])):
+        try:
+            assert open_picture(io.BytesIO(damaged), 8).mode == 'RGB'
+        except (OSError, ValueError, SyntaxError):  # what `decode` skips
+            pass
 
 
 @few(60)

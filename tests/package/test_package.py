@@ -1,5 +1,6 @@
 "What is installed: the source distribution, the wheel made from it, the command."
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -89,12 +90,32 @@ def test_wheel_metadata(wheel):
     assert 'Apache-2.0' in (meta['License-Expression'], meta['License'])
     needs = meta.get_all('Requires-Dist')
     assert [n for n in needs if ';' not in n] == cfg['requirements'].split()
-    assert set(meta.get_all('Provides-Extra')) == {'dev', 'heic', 'all'}
+    assert set(meta.get_all('Provides-Extra')) == {'cloud', 'photos', 'lab', 'dev', 'all'}
+
     def extra(e):
         return {n.partition(';')[0].strip() for n in needs if f'extra == "{e}"' in n}
-    assert extra('all') == extra('dev') | extra('heic') and 'pytest' in ' '.join(extra('dev'))
+
+    assert extra('cloud') < extra('photos') < extra('lab') < extra('dev') and extra('all') == extra('lab')
     entries = z.read(f'{start}/entry_points.txt').decode()
     assert 'tree-privacy = tree_privacy.cli.main:run' in entries and 'tree_privacy = tree_privacy._modidx:d' in entries
+
+
+HEAVY = {'torch', 'torchvision', 'scikit-learn', 'scipy', 'matplotlib', 'ipywidgets', 'pillow', 'jupyterlab', 'nbdev'}
+USED = {  # who uses the package, and some of what that takes
+    'requirements': {'numpy', 'cryptography', 'safetensors', 'fastcore', 'tqdm'},
+    'cloud_requirements': {'seal-python', 'numba'},
+    'photos_requirements': {'torch', 'pillow', 'pillow-heif', 'pathspec', 'matplotlib', 'scikit-learn', 'scipy'},
+    'lab_requirements': {'jupyterlab', 'nbdev', 'ipywidgets'},
+    'dev_requirements': {'pytest', 'hypothesis'},
+}
+
+
+def test_light_installations_stay_light():
+    "A user with codes, and a cloud, install no network, no pictures and no notebooks."
+    listed = {key: {re.split('[<>=]', r)[0] for r in cfg[key].split()} for key in USED}
+    assert all(some <= listed[key] for key, some in USED.items())
+    assert listed['requirements'] == USED['requirements'] and listed['cloud_requirements'] == USED['cloud_requirements']
+    assert not HEAVY & (listed['requirements'] | listed['cloud_requirements'])
 
 
 def test_wheel_installs(wheel, tmp_path):

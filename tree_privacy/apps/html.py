@@ -13,10 +13,12 @@ import html
 import io
 from typing import Any
 
-import ipywidgets as widgets
-from PIL import Image
-
+from ..core import needs
 from ..images.photos import PhotoSet
+
+with needs('lab'):
+    import ipywidgets as widgets
+    from PIL import Image
 
 # %% ../../nbs/apps/83_html.ipynb #ee24d070
 def picture_uri(

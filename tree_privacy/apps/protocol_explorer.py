@@ -19,10 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ipywidgets as widgets
 import numpy as np
-from PIL import Image
-from threadpoolctl import threadpool_limits
 
 from .html import card, control, figure, open_or_grey
 from .tree_explorer import TreeView, explorer_box, tree_explorer
@@ -36,13 +33,18 @@ from ..client.owner import Owner
 from ..client.transport import Exchange, Local, Recorded, run
 from ..client.user import User
 from ..cloud.service import CloudService
-from ..core import InputError, TreePrivacyError
+from ..core import InputError, TreePrivacyError, needs
 from ..crypto.keys import OwnerKey
 from ..images.encoder import Encoder
 from ..images.photos import PhotoSet, folder, picture_set, select
 from ..images.reading import open_picture
 from ..locks.base import LOCKS, Hit
 from ..wire import Message, read_message
+
+with needs('lab'):
+    import ipywidgets as widgets
+    from PIL import Image
+    from threadpoolctl import threadpool_limits
 
 # %% ../../nbs/apps/86_protocol_explorer.ipynb #d88ea739
 @dataclass(frozen=True)

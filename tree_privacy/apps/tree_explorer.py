@@ -12,20 +12,22 @@ __all__ = ['COLUMNS', 'UNUSED', 'hold_back_of_each', 'Part', 'ViewOptions', 'Loo
 from dataclasses import dataclass
 from typing import Any
 
-import ipywidgets as widgets
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from .html import card, control, figure, open_or_grey
 from .tree_picture import WalkPicture, tree_svg
 from ..bits import exhaustive
-from ..core import InputError
+from ..core import InputError, needs
 from ..evaluate.experiment import exhaustive_search, measure_search
 from ..evaluate.measures import kth_distance
 from ..images.photos import PhotoSet
 from ..tree.building import RULES
 from ..tree.estimator import MergeTree
 from ..tree.index import TreeIndex
+
+with needs('lab'):
+    import ipywidgets as widgets
+    from threadpoolctl import threadpool_limits
 
 # %% ../../nbs/apps/85_tree_explorer.ipynb #43dcc656
 def hold_back_of_each(

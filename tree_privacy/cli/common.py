@@ -30,7 +30,7 @@ from ..client.transport import Local
 from ..client.trust import TrustStore
 from ..client.user import User
 from ..cloud.service import CloudService
-from ..core import FormatError, InputError, NotFoundError, write_atomic
+from ..core import FormatError, InputError, NotFoundError, needs, write_atomic
 from ..crypto.keys import UserKey, load_key
 from ..images.encoder import Encoder
 from ..images.photos import PhotoSet, one_photo, select
@@ -253,7 +253,8 @@ def draw_results(
     tree: Callable | None = None,  # draws a tree on matplotlib axes below the rows
 ) -> None:
     "Write a picture of queries with their results."
-    from matplotlib.figure import Figure
+    with needs('photos'):
+        from matplotlib.figure import Figure
     columns = 1 + max(len(row.pictures) for row in rows)
     heights = [1.45 * len(rows)] + [3.] * bool(tree)
     fig = Figure(figsize=(1.1 * columns, sum(heights)), layout='constrained')

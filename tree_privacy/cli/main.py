@@ -23,7 +23,7 @@ from .evaluate import add_evaluate_command
 from .notebooks import add_notebook_commands
 from .owner import add_owner_commands
 from .user import add_user_commands
-from ..core import InputError, TreePrivacyError
+from ..core import InputError, TreePrivacyError, missing
 
 # %% ../../nbs/cli/96_main.ipynb #a00cb05a
 def make_parser() -> argparse.ArgumentParser:  # knows every command and option
@@ -95,6 +95,7 @@ def _report(error):
     if isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt):  # also in compiled code
         say('tree-privacy: interrupted; nothing half-written is left')
         return 130
+    error = missing(error.name or '', 'all') if type(error) is ModuleNotFoundError else error
     if isinstance(error, TreePrivacyError):
         say(f'tree-privacy: {one_line(error)}')
         return error.exit_code

@@ -24,7 +24,7 @@ from typing import Any
 
 import tree_privacy
 from .common import add_command, printable, say, write_all
-from ..core import InputError, MissingDependency, NotFoundError
+from ..core import InputError, NotFoundError, missing
 
 # %% ../../nbs/cli/95_notebooks.ipynb #440173f8
 SHARE = 'share/tree_privacy/notebooks/'
@@ -142,8 +142,7 @@ def lab(
     take long say so, and wait for `run_slow = True`.
     """
     if importlib.util.find_spec('jupyterlab') is None:
-        raise MissingDependency('JupyterLab is not installed here: `pip install jupyterlab` brings it, '
-                                'and `tree-privacy notebooks DIR` does without')
+        raise missing('jupyterlab', 'lab')
     place, ours = printable(folder), tree_privacy.__version__
     if not Path(folder, 'index.ipynb').is_file():
         say(f'{copy_notebooks(folder)} notebooks of tree_privacy {ours} were copied to {place}')

