@@ -35,7 +35,7 @@ class Attacked:
 def attack(
     index: Annotated[str, dict(metavar='DIR')],  # folder of the encrypted index
     key: KeyFile,
-    # photographs whose codes the attacker knows (default 4 a bit, at most half of the collection)
+    # photographs whose codes the attacker knows (default: 4 a bit, at most half of the collection)
     known_pairs: Annotated[int | None, dict(type=whole_number, metavar='N')] = None,
     queries: OneCount = 300,  # searches that the cloud sees
     seconds: OneNumber = 120,  # time for the attack on ciphertexts alone, at most

@@ -224,12 +224,12 @@ def evaluate(
     each: OneCount = 0,  # pictures of each category in the collection, drawn by the seed; 0 takes all
     # keep N categories apart, tune the merging rules on them, and measure on the others; 0 does without
     tune: OneCount = 0,
-    threshold: Fraction = None,  # similarity 0 ... 1 that a pair needs to merge (default .9)
-    low_threshold: Fraction = None,  # the same for a pair that lags behind (default .05 less)
-    # how far above the lowest node another may be and still merge (default 1)
+    threshold: Fraction = None,  # similarity 0 ... 1 that a pair needs to merge (default: .9)
+    low_threshold: Fraction = None,  # the same for a pair that lags behind (default: .05 less)
+    # how far above the lowest node another may be and still merge (default: 1)
     max_height_gap: Annotated[int | None, dict(type=whole_number, metavar='N')] = None,
-    step: Fraction = None,  # by how much thresholds are relaxed when nothing merges (default .01)
-    # children of a node after levels are taken out (default 8; 2 takes none out)
+    step: Fraction = None,  # by how much thresholds are relaxed when nothing merges (default: .01)
+    # children of a node after levels are taken out (default: 8; 2 takes none out)
     branching: Annotated[int | None, dict(type=int, choices=[2, 4, 8, 16])] = None,
     lock: Annotated[Words, f'also measure locks, with commas between: {", ".join(LOCK_NAMES)}'] = (),
     fill: bool = False,  # let walks go on until ten leaves are found, as `search` does

@@ -6,7 +6,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/cli/main.html.md"""
 
 # %% auto #0
 __all__ = ['COMMANDS', 'ENTRIES', 'ABOUT', 'HINTS', 'SHELLS', 'FOLDERS', 'FILES', 'listing', 'load_command', 'add_options',
-           'make_parser', 'completion', 'one_line', 'say', 'main', 'run_command', 'run']
+           'make_parser', 'completion', 'one_line', 'main', 'run_command', 'run']
 
 # %% ../../nbs/cli/96_main.ipynb #30f75951
 import argparse
@@ -172,13 +172,6 @@ def one_line(
         return f'{name}{error.strerror}' + (f': make room and try again{kept}' if full else '')
     return printable(' '.join(str(error).split()))
 
-
-def say(
-    text: str,  # one line or more
-) -> None:
-    "Print to standard error."
-    print(text, file=sys.stderr)
-
 # %% ../../nbs/cli/96_main.ipynb #071f47a4
 def main(
     argv: list[str] | None = None,  # words of the command line, or None for those of the process
@@ -208,12 +201,12 @@ def run_command(
     if shown:
         print(shown)
     for note in command.notes(result) if command.notes else []:
-        say(note)
+        print(note, file=sys.stderr)
     return command.code(result) if command.code else 0
 
 # %% ../../nbs/cli/96_main.ipynb #735b3574
 def _show_warning(message, category, *rest, **more):
-    from tree_privacy.cli.common import printable
+    from tree_privacy.cli.common import printable, say
     say(f'tree-privacy: warning: {printable(str(message))}')
 
 
@@ -230,6 +223,7 @@ def _checked(args):
 
 def _report(error):
     "Say what went wrong; returns the exit code."
+    from tree_privacy.cli.common import say
     from tree_privacy.core import TreePrivacyError
     if isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt):  # also in compiled code
         say('tree-privacy: interrupted; nothing half-written is left')
@@ -258,7 +252,7 @@ def run() -> None:
     except BrokenPipeError:
         pass
     except OSError as error:
-        say(f'tree-privacy: {one_line(error)}')
+        print(f'tree-privacy: {one_line(error)}', file=sys.stderr)
         code = 2
     sys.stderr.flush()
     os._exit(code)

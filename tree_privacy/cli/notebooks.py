@@ -169,7 +169,7 @@ def lab(
     # the folder that `notebooks` made
     folder: Annotated[str, dict(opt=False, nargs='?', metavar='DIR')] = 'tree-privacy-notebooks',
     no_browser: bool = False,  # only print the address
-    # port to listen on (default 8888, or the next that is free)
+    # port to listen on (default: 8888, or the next that is free)
     port: Annotated[int | None, dict(type=port_number, metavar='N')] = None,
     # JupyterLab asks for this where it is started by root, for example in a container
     allow_root: bool = False,

@@ -93,7 +93,7 @@ def index(
     # how codes are hidden; `inspect` says what that hides. Default: sealed, or private-walk for more than 699,050
     # photographs with 128 bits (1,048,576 with 64); both hold
     lock: Annotated[str | None, dict(choices=LOCK_NAMES)] = None,
-    # merging rule of the tree, for the locks that have one (default balanced); with random-matrix, tagged shows the
+    # merging rule of the tree, for the locks that have one (default: balanced); with random-matrix, tagged shows the
     # cloud which photographs share a folder
     rule: Annotated[str | None, dict(choices=['original', 'checked', 'tagged', 'balanced'])] = None,
     # of random-matrix: basic, split (default) or noisy, which spoils the order of results; of homomorphic: encrypted
