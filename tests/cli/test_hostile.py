@@ -555,6 +555,16 @@ OUTSIDE = [(OSError(13, 'Permission denied', 'x'), 2), (BrokenPipeError(), 0), (
            (ZeroDivisionError(), 1)]
 
 
+def failing(error):
+    "A command that fails with this error."
+
+    def inspect(index):
+        "Fail."
+        raise error
+
+    return inspect
+
+
 def test_exit_codes_by_error_class(run, monkeypatch, tmp_path):
     "Each class of errors has one exit code and one line, and no class is missing in the table."
     package = [kind for kind in classes(core.TreePrivacyError) if kind.__module__.startswith('tree_privacy.')]
@@ -563,13 +573,9 @@ def test_exit_codes_by_error_class(run, monkeypatch, tmp_path):
         above = next(base.__name__ for base in kind.__mro__ if base.__name__ in EXIT_CODES)
         assert kind.exit_code == EXIT_CODES[above], f'{kind} ends a command with another code than {above}'
     errors = [(made(kind), EXIT_CODES[kind.__name__]) for kind in package if kind.__name__ in EXIT_CODES]
+    command = cloud.COMMANDS['inspect']
     for error, wanted in [*errors, *OUTSIDE]:
-
-        def inspect(error=error, **given):
-            "Fail."
-            raise error
-
-        monkeypatch.setattr(cloud, 'inspect', inspect)
+        monkeypatch.setitem(cloud.COMMANDS, 'inspect', dataclasses.replace(command, run=failing(error)))
         monkeypatch.setattr(os, 'dup2', lambda *handles: None)
         code, out, err = run('inspect', tmp_path)
         lines = 0 if isinstance(error, BrokenPipeError) else 1

@@ -229,9 +229,9 @@ def test_lab(number, alone, tmp_path):
 
 
 def lab(*args, code, **env):
-    "The installed command, whose JupyterLab writes to standard output of its own."
+    "The installed command; what JupyterLab says goes to standard error."
     done = run_installed('lab', *args, env=env)
-    assert done.returncode == code and 'Traceback' not in done.stderr, done.stderr
+    assert done.returncode == code and 'Traceback' not in done.stderr and not done.stdout, done.stderr
     return done
 
 
@@ -240,16 +240,16 @@ def test_lab_passes_on(tmp_path):
     env = fake(tmp_path, 'print(sys.argv[1:]); sys.exit(7)')
     done = lab(tmp_path / 'tutorial', '--port', 9999, code=7, **env)
     assert 'were copied' in done.stderr
-    assert '--ServerApp.port=9999' in done.stdout
-    assert f'root_dir={tmp_path}/tutorial' in done.stdout
-    assert '--no-browser' not in done.stdout and '--allow-root' not in done.stdout
+    assert '--ServerApp.port=9999' in done.stderr
+    assert f'root_dir={tmp_path}/tutorial' in done.stderr
+    assert '--no-browser' not in done.stderr and '--allow-root' not in done.stderr
     (tmp_path / 'tutorial/index.ipynb').write_text('mine')
     before = snapshot(tmp_path / 'tutorial')
     done = lab(tmp_path / 'tutorial', '--no-browser', '--allow-root', code=7, **env)
-    assert not done.stderr
-    assert '--no-browser' in done.stdout
-    assert '--allow-root' in done.stdout
-    assert 'port' not in done.stdout
+    assert len(done.stderr.splitlines()) == 1
+    assert '--no-browser' in done.stderr
+    assert '--allow-root' in done.stderr
+    assert 'port' not in done.stderr
     assert snapshot(tmp_path / 'tutorial') == before
     project = tmp_path / 'tutorial/pyproject.toml'
     texts = [(project.read_text().replace(__version__, '0.0.7'), 'version 0.0.7'),
@@ -259,8 +259,15 @@ def test_lab_passes_on(tmp_path):
         done = lab(tmp_path / 'tutorial', code=7, **env)
         assert word in done.stderr
         assert f'{__version__} is installed' in done.stderr
-        assert len(done.stderr.splitlines()) == 1
+        assert len(done.stderr.splitlines()) == 2  # the last is what the fake JupyterLab says
         assert project.read_text() == text
+
+
+def test_lab_as_json(tmp_path):
+    "How JupyterLab ended, and nothing of what it said."
+    done = run_installed('lab', tmp_path / 'tutorial', '--json', env=fake(tmp_path, 'print("hello"); sys.exit(3)'))
+    assert done.returncode == 3 and 'hello' in done.stderr
+    assert json.loads(done.stdout) == dict(folder=str(tmp_path / 'tutorial'), code=3)
 
 
 def test_lab_that_was_killed(tmp_path):

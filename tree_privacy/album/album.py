@@ -45,6 +45,8 @@ from ..store.manifest import MANIFEST, Manifest, check_signature, read_manifest
 
 if TYPE_CHECKING:
     from tree_privacy.images.encoder import Encoder
+else:
+    Encoder = Any  # so that importing this loads no torch
 
 # %% auto #0
 __all__ = ['Album']

@@ -23,6 +23,8 @@ from ..store.manifest import Manifest
 
 if TYPE_CHECKING:
     from tree_privacy.images.encoder import Encoder
+else:
+    Encoder = Any  # so that importing this loads no torch
 
 # %% auto #0
 __all__ = ['Question', 'make_question', 'search_note', 'best_fetch', 'original']

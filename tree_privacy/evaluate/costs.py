@@ -186,11 +186,11 @@ def choose_lock(
 ) -> str:  # 'sealed' or 'private-walk'
     "A lock that holds, for your own photographs."
     check_positive(n=n, bits=bits)
-    return 'sealed' if n * (bits // 8 + 8) <= 2 ** 24 else 'private-walk'
+    return 'sealed' if n <= most_sealed(bits) else 'private-walk'
 
 def most_sealed(
     bits: int,  # d, bits of a code
 ) -> int:  # photographs
     "The largest number of photographs for which `choose_lock` takes the sealed lock."
     check_positive(bits=bits)
-    return 2 ** 24 // (bits // 8 + 8)
+    return 2 ** 25 // (bits // 8 + 72)  # the most bytes, and those of a code, an id and a name of up to 64
