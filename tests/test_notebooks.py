@@ -455,7 +455,7 @@ def test_docstrings_and_comments():
     assert not found, '\n'.join(found)
 
 
-# The pages that gather: the map of the notebooks on the first page, the glossary, the sources.
+# The pages that gather: the folders on the first page, the list of all notebooks, the glossary, the sources.
 
 forms = {  # other ways in which a chapter may write a word of the glossary
     'AES-GCM': ('AES-256-GCM',),
@@ -518,25 +518,43 @@ def page(kind, nbs):
     return next(file for file in nbs if re.fullmatch(rf'\d\d_{kind}', file))
 
 
+def subtitle(nb):
+    "The line under a notebook's title."
+    return re.search(r'^> (.+?)\s*$', nb.cells[0].source, flags=re.M)[1]
+
+
 def map_faults(nbs):
-    "What is wrong with the map: every notebook is in it once, in order, with its subtitle's question and its minutes."
+    "What is wrong with the list: every notebook is in it once, in order, with its subtitle and its minutes."
     found = [
         (m[1], *r[1:])
-        for r in rows(words(nbs['index']))
+        for r in rows(words(nbs['development']))
         if len(r) == 3 and (m := re.fullmatch(r'\[[\w./]+\]\(([\w/]+)\.ipynb\)', r[0]))
     ]
     there = sorted(set(nbs) - {'index'}, key=number)
     res = (
         []
         if [r[0] for r in found] == there
-        else [f'the map lists {", ".join(r[0] for r in found)}, and there are {", ".join(there)}']
+        else [f'the list has {", ".join(r[0] for r in found)}, and there are {", ".join(there)}']
     )
-    for file, question, minutes in (r for r in found if r[0] in nbs):
-        asked = re.search(r'^> (.+\?)$', nbs[file].cells[0].source, flags=re.M)
-        if asked and question.lower() != asked[1].lower():
-            res.append(f'the map has "{question}" where {file} has "{asked[1]}"')
+    for file, said, minutes in (r for r in found if r[0] in nbs):
+        if said != subtitle(nbs[file]):
+            res.append(f'the list has "{said}" where {file} has "{subtitle(nbs[file])}"')
         if minutes != f'{reading_minutes(nbs[file])} min':
-            res.append(f'the map has {minutes} where {file} takes {reading_minutes(nbs[file])} min')
+            res.append(f'the list has {minutes} where {file} takes {reading_minutes(nbs[file])} min')
+    return res + ['python .ci/docs --map writes the list'] * bool(res)
+
+
+def folder_faults(nbs):
+    "What is wrong with the folders on the first page: each is there once, linked to a notebook of its own."
+    found = [
+        (m[1], m[2])
+        for r in rows(words(nbs['index']))
+        if len(r) == 2 and (m := re.fullmatch(r'\[(\w+)\]\(([\w/]+)\.ipynb\)', r[0]))
+    ]
+    there = {posixpath.dirname(file) or 'nbs' for file in nbs}
+    res = [f'{folder} leads to {file}' for folder, file in found if (posixpath.dirname(file) or 'nbs') != folder]
+    if sorted(folder for folder, _ in found) != sorted(there):
+        res.append(f'the first page has {", ".join(folder for folder, _ in found)}, and there are {", ".join(there)}')
     return res
 
 
@@ -593,6 +611,16 @@ def none_of(faults):
 
 def test_map():
     none_of(map_faults)
+
+
+def test_folders_on_the_first_page():
+    none_of(folder_faults)
+
+
+def test_readme_is_short():
+    "A README is read from top to bottom."
+    lines = (root / 'README.md').read_text(encoding='utf-8').splitlines()
+    assert len(lines) <= 150, f'README.md has {len(lines)} lines, 150 are the most'
 
 
 def test_glossary():
@@ -709,20 +737,34 @@ def test_gathered_notices():
     def table(*lines):
         return '\n'.join(['| a | b | c |', '| --- | --- | --- |', *(f'| {" | ".join(line)} |' for line in lines)])
 
-    firsts = [('[1_one](1_one.ipynb)', 'why?', '5 min'), ('[2_two](2_two.ipynb)', 'what?', '5 min')]
-
     def on_map(lines):
-        return map_faults({'1_one': one, '2_two': two, 'index': page(table(*lines))})
+        list_page = page('# Last\n\n> List', table(*lines))
+        return map_faults({'1_one': one, '2_two': two, 'development': list_page, 'index': page('# First')})
+
+    firsts = [
+        ('[1_one](1_one.ipynb)', 'Why?', '5 min'),
+        ('[2_two](2_two.ipynb)', 'Things', '5 min'),
+        ('[development](development.ipynb)', 'List', '5 min'),
+    ]
 
     assert not on_map(firsts)
     for lines in (
         firsts[:1],
         firsts[::-1],
         firsts + firsts[:1],
-        [(firsts[0][0], 'what?', '5 min'), firsts[1]],
-        [(*firsts[0][:2], '10 min'), firsts[1]],
+        [(firsts[0][0], 'What?', '5 min'), *firsts[1:]],
+        [(*firsts[0][:2], '10 min'), *firsts[1:]],
     ):
         assert on_map(lines), lines
+
+    def on_first_page(*links):
+        lines = '\n'.join(['| folder | what |', '| --- | --- |', *(f'| {link} | things |' for link in links)])
+        return folder_faults({'00_a': one, 'tree/1_b': two, 'index': page(lines)})
+
+    tree, nbs = '[tree](tree/1_b.ipynb)', '[nbs](00_a.ipynb)'
+    assert not on_first_page(nbs, tree)
+    for links in ((nbs,), (nbs, tree, tree), (nbs, tree, '[more](more/2_c.ipynb)'), (nbs, '[tree](00_a.ipynb)')):
+        assert on_first_page(*links), links
 
     def word(term, to='1_one.ipynb#a-word-here'):
         return (f'**{term}**', 'meaning', f'[there]({to})')

@@ -23,7 +23,7 @@ cfg = config['DEFAULT']
 
 def shipped():
     "The notebooks and their pictures, by their place below nbs."
-    files = [*(root / 'nbs').rglob('*.ipynb'), *(root / 'nbs/images').glob('*.svg')]
+    files = [p for p in (root / 'nbs').rglob('*') if p.suffix in ('.ipynb', '.svg', '.png')]
     return {p.relative_to(root / 'nbs').as_posix() for p in files if '.ipynb_checkpoints' not in p.parts}
 
 

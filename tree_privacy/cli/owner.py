@@ -11,7 +11,7 @@ __all__ = ['LOCK_HELP', 'COMMANDS', 'Indexed', 'index', 'index_notes', 'add', 's
 # %% ../../nbs/cli/89_owner.ipynb #d35d0000
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from .common import LOCK_NAMES, Command, IndexFolder, KeyFile, NoCache, Passphrase, PhotosFolder
 from .encode import Backbone, Binariser, Bits, EncoderOptions, Labels, Seed, Size, labels_for
@@ -72,7 +72,7 @@ def index(
     options = EncoderOptions(bits, backbone, size, binariser, labels, seed, no_cache)
     found = folder(photos_folder)
     encoder = Encoder(bits, backbone, size, seed, binariser=binariser)
-    given = {name: value for name, value in (('form', form), ('rule', rule)) if value is not None}
+    given: dict[str, Any] = {name: value for name, value in (('form', form), ('rule', rule)) if value is not None}
     album = Album.create(found, place, key, encoder=encoder, labels=labels_for(options, found), lock=lock, keep=photos,
                          cache=not no_cache, passphrase=passphrase, **given)
     return Indexed(index, len(album), album.manifest.lock, key, made, old)
