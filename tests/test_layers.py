@@ -1,7 +1,6 @@
 """Imports go down the layers, or sideways to a lower notebook number; what is imported is public.
 
-The layers are those that the development part of nbs/index.ipynb names. The number of a module is that of the
-notebook that writes it.
+The layers are those that nbs/development.ipynb names. The number of a module is that of the notebook that writes it.
 """
 
 import ast

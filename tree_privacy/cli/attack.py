@@ -8,13 +8,11 @@ Docs: https://tree-privacy.github.io/tree_privacy/cli/attack.html.md"""
 __all__ = ['COMMANDS', 'attack', 'costs']
 
 # %% ../../nbs/cli/92_attack.ipynb #ca4edec5
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from ..attacks.run import ATTACKS
 from .common import FETCH_NAMES, LOCK_NAMES, Command, KeyFile, OneCount, OneNumber, whole_number
-
-if TYPE_CHECKING:
-    from tree_privacy.output import Report
+from ..output import Report
 
 # %% ../../nbs/cli/92_attack.ipynb #8b09a099
 def attack(
@@ -30,7 +28,7 @@ def attack(
     fetch: Annotated[str, dict(choices=[*FETCH_NAMES, 'none'])] = 'direct',
     only: Annotated[str | None, f'some attacks, with commas between, instead of all ({", ".join(ATTACKS)})',
                     dict(metavar='NAMES')] = None,
-) -> 'Report':  # what was recovered, one `AttackResult` a row
+) -> Report:  # what was recovered, one `AttackResult` a row
     """Play a curious cloud against an index. You see what each attack recovers, and what guessing would. The key
     makes the searches and scores the guesses; no attack is given it.
     """
@@ -44,7 +42,7 @@ def costs(
     index: Annotated[str, dict(metavar='DIR')],  # folder of the encrypted index
     key: KeyFile,
     queries: OneNumber = 20,  # searches under each lock
-) -> 'Report':  # one `LockCosts` a row
+) -> Report:  # one `LockCosts` a row
     "Measure what each lock would cost with the photographs of an index: seconds, bytes, and how much it finds."
     from tree_privacy.album.album import Album
     return Album.open(index, key).costs(None, queries)

@@ -19,6 +19,8 @@ from ..output import printable
 
 if TYPE_CHECKING:
     from tree_privacy.images.changes import Changes
+else:
+    Changes = Any  # so that help loads no more than it needs
 
 # %% ../../nbs/cli/89_owner.ipynb #ee7b1d64
 LOCK_HELP = ('how codes are hidden; `inspect` says what that hides. Default: sealed, or private-walk for more than '
