@@ -226,7 +226,7 @@ class Album:
         if ring.file:
             check_places(place, ring.file, None if isinstance(photos, PhotoSet) else photos)
         if passphrase and not new:
-            raise InputError(f'{key} exists: a passphrase locks new key files only; leave it out')
+            raise InputError(f'{key} exists: --passphrase locks new key files only; leave it out')
         phrase = new_passphrase(passphrase)
         found = photos if isinstance(photos, PhotoSet) else folder(photos)
         _create(place, ring, new, found, encoder or Encoder(bits), labels, lock, keep, cache, phrase, options)

@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from ..core import AnyPath, InputError, NotFoundError, check_names
+from ..core import AnyPath, InputError, NotFoundError, check_names, needs
 from ..output import check_output, printable, write_all, write_output
 from ..images.photos import SUFFIXES
 from ..images.reading import open_picture
@@ -51,7 +51,8 @@ def draw_rows(
     tree: Callable[[Any], Any] | None = None,  # draws a tree on matplotlib axes below the rows
 ) -> Any:  # matplotlib figure
     "Draw queries, each with its results to the right."
-    from matplotlib.figure import Figure
+    with needs('photos'):
+        from matplotlib.figure import Figure
     columns = 1 + max(len(row.pictures) for row in rows)
     heights = [1.45 * len(rows)] + [3.] * bool(tree)
     figure = Figure(figsize=(1.1 * columns, sum(heights)), layout='constrained')

@@ -24,6 +24,7 @@ from tree_privacy.attacks.evidence import (
     require_pairs,
 )
 from .linear import linear_features, span
+from ..core import needs
 
 # %% ../../nbs/attacks/67_bits.ipynb #0ee94fdd
 def accepted_columns(
@@ -48,7 +49,8 @@ def independent_bits(
 ) -> np.ndarray:  # (leaves, c) float, +1 and -1: columns of the codes, in unknown order and with unknown signs
     "Columns of the codes by independent component analysis."
     require_linear(observation)
-    from sklearn.decomposition import FastICA
+    with needs('photos'):
+        from sklearn.decomposition import FastICA
     u = span(linear_features(observation))
     components = min(u.shape[1], observation.bits)
     ica = FastICA(components, fun='cube', max_iter=rounds, random_state=seed, whiten='unit-variance')

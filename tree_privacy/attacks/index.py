@@ -55,7 +55,7 @@ def attack_index(
     names = list(ATTACKS) if only is None else only
     check_attacks(names, seconds)
     if queries < 1:
-        raise InputError(f'queries is {queries}, which leaves nothing to see: wanted 1 or more')
+        raise InputError(f'--queries {queries} leaves nothing to see: wanted 1 or more')
     stage = _staged(author, index, lock, known_pairs=known_pairs, queries=queries, fetch=fetch,
                     evidence=partial(evidence_needed, names))
     rows = run_attacks(stage.observation, stage.knowledge, stage.truth, names, seconds)

@@ -23,6 +23,7 @@ from tree_privacy.attacks.evidence import (
     require_pairs,
     require_searches,
 )
+from ..core import needs
 
 # %% ../../nbs/attacks/66_linear.ipynb #fb4c09a2
 def scores(
@@ -149,7 +150,8 @@ def distances_right(
 # %% ../../nbs/attacks/66_linear.ipynb #a1cde593
 def _only_corner(equations: np.ndarray, values: np.ndarray, direction: np.ndarray) -> np.ndarray | None:
     "The only point of the box from -1 to 1 that solves the equations, where it is a corner, or None"
-    from scipy.optimize import linprog
+    with needs('photos'):
+        from scipy.optimize import linprog
     corners = []
     for objective in (direction, -direction):
         x = linprog(objective, A_eq=equations, b_eq=values, bounds=(-1, 1)).x

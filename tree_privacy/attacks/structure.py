@@ -21,7 +21,7 @@ from tree_privacy.attacks.evidence import (
     require_searches,
 )
 from .linear import linear_features
-from ..core import check_positive
+from ..core import check_positive, needs
 
 # %% ../../nbs/attacks/68_structure.ipynb #1d51411d
 def _as_means(observation: Observation) -> tuple[np.ndarray, np.ndarray]:
@@ -42,7 +42,8 @@ def _as_means(observation: Observation) -> tuple[np.ndarray, np.ndarray]:
 # %% ../../nbs/attacks/68_structure.ipynb #09d669ee
 def _children_of(x: np.ndarray, i: int, near: np.ndarray, size: np.ndarray, limit: float = .2) -> np.ndarray | None:
     "The nodes among `near` whose mean is x[i], or None"
-    from scipy.optimize import nnls
+    with needs('photos'):
+        from scipy.optimize import nnls
     equations = np.vstack([x[near].T, np.full(len(near), 10.)])  # the last one: weights add up to 1
     weights = nnls(equations, np.append(x[i], 10.))[0] / size[near]
     for share in (.1, .3, .5):

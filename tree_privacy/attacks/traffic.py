@@ -17,7 +17,7 @@ import numpy as np
 
 from .evidence import GroundTruth, Knowledge, NotApplicable, Observation, Score
 from .linear import scores
-from ..core import check_positive
+from ..core import check_positive, needs
 
 # %% ../../nbs/attacks/69_traffic.ipynb #086cf072
 def _differences(s: np.ndarray) -> np.ndarray:
@@ -283,7 +283,8 @@ def linear_distinguisher(
     numbers: np.ndarray,  # (m, f) float, what was seen of requests for two queries, in turn
 ) -> tuple[float, float]:  # share of the second half that is told apart; half the width of a coin's 95 % interval
     "How well a linear judge of the first half of some requests knows the second half."
-    from sklearn.linear_model import LogisticRegression
+    with needs('photos'):
+        from sklearn.linear_model import LogisticRegression
     which, half = np.arange(len(numbers)) % 2, len(numbers) // 2
     x = (numbers - numbers.mean(0)) / np.maximum(numbers.std(0), 1e-300)
     judge = LogisticRegression(max_iter=200).fit(x[:half], which[:half])

@@ -43,7 +43,7 @@ def costs(
     key: KeyFile,
     queries: OneNumber = 20,  # searches under each lock
 ) -> Report:  # one `LockCosts` a row
-    "Measure what each lock would cost with the photographs of an index: seconds, bytes, and how much it finds."
+    "Measure what each lock would cost with the photographs of an index. Seconds, bytes, and how much it finds."
     from tree_privacy.album.album import Album
     return Album.open(index, key).costs(None, queries)
 

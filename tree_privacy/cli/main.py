@@ -51,8 +51,7 @@ COMMANDS = {
     },
     'study': {
         'attack': ('attack', 'Play a curious cloud against an index'),
-        'costs': ('attack', 'Measure what each lock would cost with the photographs of an index: seconds, bytes, and '
-                            'how much it finds'),
+        'costs': ('attack', 'Measure what each lock would cost with the photographs of an index'),
         'evaluate': ('evaluate', 'Measure accuracy, recall@10 and visits of merging rules and numbers of nodes'),
         'encode': ('encode', 'Write the codes of a folder of photographs into one file, not encrypted'),
     },

@@ -11,16 +11,12 @@ __all__ = ['LOCK_HELP', 'COMMANDS', 'Indexed', 'index', 'index_notes', 'add', 's
 # %% ../../nbs/cli/89_owner.ipynb #d35d0000
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from .common import LOCK_NAMES, Command, IndexFolder, KeyFile, NoCache, Passphrase, PhotosFolder
 from .encode import Backbone, Binariser, Bits, EncoderOptions, Labels, Seed, Size, labels_for
+from ..images.changes import Changes
 from ..output import printable
-
-if TYPE_CHECKING:
-    from tree_privacy.images.changes import Changes
-else:
-    Changes = Any  # so that help loads no more than it needs
 
 # %% ../../nbs/cli/89_owner.ipynb #ee7b1d64
 LOCK_HELP = ('how codes are hidden; `inspect` says what that hides. Default: sealed, or private-walk for more than '
@@ -99,7 +95,7 @@ def add(
     index: IndexFolder,
     key: KeyFile,
     no_cache: NoCache = False,
-) -> 'Changes':  # what was done
+) -> Changes:  # what was done
     """Add the photographs of a folder to an index. They are named relative to the folder. What is in the index already
     is left alone, by its name or by its content; `sync` replaces a photograph that has changed.
     """
@@ -113,7 +109,7 @@ def sync(
     key: KeyFile,
     yes: bool = False,  # remove what is gone from the index without asking
     no_cache: NoCache = False,
-) -> 'Changes':  # what was done
+) -> Changes:  # what was done
     """Make an index what its folder is now. Adds what is new, replaces what has another content, follows new names
     without uploading again, and removes what is gone: it asks before that.
     """
@@ -125,7 +121,7 @@ def remove(
     names: Annotated[list[str], dict(type=str, nargs='+', metavar='NAME')],  # of photographs, as `search` prints them
     index: IndexFolder,
     key: KeyFile,
-) -> 'Changes':  # what was done
+) -> Changes:  # what was done
     "Remove photographs from an index by name, with their sealed files."
     from tree_privacy.album.album import Album
     return Album.open(index, key).remove(names)

@@ -111,10 +111,13 @@ def _write(path: Path, notes: Notes) -> None:
     except OSError as error:
         raise _NotNoted(path, error) from None
 
+def _lock_path(path: Path) -> Path:
+    return path.with_name(f'.{path.name}.lock')
+
 def _open_lock(path: Path) -> int:
     "Wait for the lock of a trust file; the handle holds it until it is closed."
     try:
-        handle = os.open(path.with_name(f'.{path.name}.lock'), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        handle = os.open(_lock_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise _NotNoted(path, error) from None
     if fcntl:
@@ -183,7 +186,9 @@ class _NoteFile:
             yield self._get()
 
     def _now(self) -> Notes:
-        "The notes; waits for others that change them, where a lock can be had."
+        "The notes; waits for others that change them, where a lock can be had. Leaves no lock where nothing was noted."
+        if self.path is not None and not os.path.lexists(self.path) and not _lock_path(self.path).exists():
+            return self._get()
         try:
             with self._locked() as notes:
                 return notes
