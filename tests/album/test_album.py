@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import refusal, run, tree_privacy
-from PIL import Image
 from pictures import album as paint
 from pictures import draw, picture, snapshot
+from PIL import Image
 
 from tree_privacy import Album
 from tree_privacy.album import album as album_module

@@ -49,10 +49,10 @@ else:
     Encoder = Any  # so that importing this loads no torch
 
 # %% auto #0
-__all__ = ['Album']
+__all__ = ['OpenedAlbum', 'SearchedAlbum', 'ChangedAlbum', 'StudiedAlbum', 'Album']
 
 # %% ../../nbs/album/80_album.ipynb #0c42d61b
-def _search(album: Album, photo: Any, k: int, nodes: int, fetch: str | None, pictures: bool) -> SearchResults:
+def _search(album: SearchedAlbum, photo: Any, k: int, nodes: int, fetch: str | None, pictures: bool) -> SearchResults:
     "Ask, and fetch the names that did not come."
     if fetch not in (None, 'none', *FETCHES):
         raise InputError(f'fetch is {fetch!r}: wanted one of {", ".join(FETCHES)}, none')
@@ -79,7 +79,7 @@ def _search(album: Album, photo: Any, k: int, nodes: int, fetch: str | None, pic
         vars(done)['files'] = [file.data for file in brought]
     return done
 
-def _bringer(album: Album, fetch: str | None, stored: bool) -> Callable[[list[Result]], list[bytes]]:
+def _bringer(album: SearchedAlbum, fetch: str | None, stored: bool) -> Callable[[list[Result]], list[bytes]]:
     "A function that brings the pictures of results, from the folder that was indexed or from the index."
     def bring(results: list[Result]) -> list[bytes]:
         if album.originals is not None:
@@ -96,7 +96,7 @@ class _Encoded:
     codes: np.ndarray  # (m, d // 8) uint8
     unreadable: list[str]  # names of the others
 
-def _encode(album: Album, photos: PhotoSet, cache: bool) -> _Encoded:
+def _encode(album: OpenedAlbum, photos: PhotoSet, cache: bool) -> _Encoded:
     "Codes by the encoder of the index."
     from tree_privacy.images.features import NothingReadable
     nothing = np.zeros((0, album.manifest.bits // 8), np.uint8)
@@ -109,7 +109,7 @@ def _encode(album: Album, photos: PhotoSet, cache: bool) -> _Encoded:
     left = set(range(len(photos))) - set(kept.tolist())
     return _Encoded(select(photos, kept), codes, [photos.names[i] for i in sorted(left)])
 
-def _add(album: Album, photos: PhotoSet, cache: bool) -> Changes:
+def _add(album: ChangedAlbum, photos: PhotoSet, cache: bool) -> Changes:
     "Add what is new; say what is left alone, and why."
     author = album.owner()
     now = author.open(album.folder)
@@ -120,12 +120,13 @@ def _add(album: Album, photos: PhotoSet, cache: bool) -> Changes:
     twins = list(found.renamed.values())
     reasons = {'in the album already': [photos.names[i] for i in found.same],
                'in the album already, under another name': twins,
-               'another picture has this name in the album; `sync` replaces it': [photos.names[i] for i in found.changed]}
+               'another picture has this name in the album; `sync` replaces it':
+                   [photos.names[i] for i in found.changed]}
     return Changes(len(album), added=new.photos.names, unreadable=new.unreadable,
                    left_alone={why: names for why, names in reasons.items() if names})
 
 # %% ../../nbs/album/80_album.ipynb #6b5e8dff
-def _may_remove(album: Album, gone: list[str], photos: PhotoSet, yes: bool) -> bool:
+def _may_remove(album: OpenedAlbum, gone: list[str], photos: PhotoSet, yes: bool) -> bool:
     "Whether photographs that are gone may be removed; raises `InputError` where nobody can be asked."
     if not gone or yes:
         return bool(gone)
@@ -135,7 +136,7 @@ def _may_remove(album: Album, gone: list[str], photos: PhotoSet, yes: bool) -> b
         raise InputError(f'{question}: add --yes (yes=True) to remove them from the album; nothing was changed')
     return input(f'{question}. Remove them from the album? [y/N] ').strip().lower() in ('y', 'yes')
 
-def _sync(album: Album, photos: PhotoSet, yes: bool, cache: bool) -> Changes:
+def _sync(album: ChangedAlbum, photos: PhotoSet, yes: bool, cache: bool) -> Changes:
     "Add, replace, rename and remove in one version."
     author = album.owner()
     now = author.open(album.folder)
@@ -177,7 +178,7 @@ def _create(at: Path, ring: KeyRing, new: bool, photos: PhotoSet, encoder: Encod
         raise
 
 # %% ../../nbs/album/80_album.ipynb #caf6ecce
-def _restore(album: Album, out: AnyPath) -> list[Path]:
+def _restore(album: SearchedAlbum, out: AnyPath) -> list[Path]:
     "Fetch everything in parts of a hundred, and write each part whole."
     manifest = album.manifest
     if manifest.photos == 'none':
@@ -192,9 +193,9 @@ def _restore(album: Album, out: AnyPath) -> list[Path]:
         written += places
     return written
 
-# %% ../../nbs/album/80_album.ipynb #f8d12330
-class Album:
-    "Photographs in an encrypted index. Make one with `Album.create`, or open one with `Album.open`."
+# %% ../../nbs/album/80_album.ipynb #d55dbeff
+class OpenedAlbum:
+    "An encrypted index and a key: what searching and changing need."
     def __init__(self,
         at: Path | Transport,  # folder of the index, or a line to a cloud that has it
         ring: KeyRing,  # the key, and what it remembers
@@ -203,135 +204,6 @@ class Album:
         self.at, self.ring, self.originals = at, ring, originals
         self._connected: tuple[str, Connection] | None = None
         self._encoder: tuple[bytes, Encoder] | None = None
-
-    @classmethod
-    def create(cls,
-        photos: AnyPath | PhotoSet,  # folder of photographs, or a set of them
-        at: AnyPath,  # folder of the index: what the cloud gets
-        key: AnyPath | UserKey,  # key file, made where it is missing, or an owner's key
-        *,
-        bits: int = 128,  # of a code: more are more accurate and larger
-        encoder: Encoder | None = None,  # another encoder, fitted or not; `bits` is not used then
-        labels: Any = None,  # n labels to learn from, or None for the names of subfolders
-        lock: str | None = None,  # how codes are hidden; None chooses one that holds
-        keep: str = 'thumbs',  # what the index keeps of photographs: 'thumbs', 'full' or 'none'
-        cache: bool = True,  # keep the network's features, so that a stopped run goes on
-        passphrase: bool = False,  # ask for a passphrase for a new key file
-        **options: Any,  # of the lock
-    ) -> Album:  # ready to search
-        "Encrypt photographs into an index; an index that is there is made anew, if the key opens it."
-        from tree_privacy.images.encoder import Encoder
-        place = index_folder(at)
-        ring, new = owner_ring(place, key)
-        if ring.file:
-            check_places(place, ring.file, None if isinstance(photos, PhotoSet) else photos)
-        if passphrase and not new:
-            raise InputError(f'{key} exists: --passphrase locks new key files only; leave it out')
-        phrase = new_passphrase(passphrase)
-        found = photos if isinstance(photos, PhotoSet) else folder(photos)
-        _create(place, ring, new, found, encoder or Encoder(bits), labels, lock, keep, cache, phrase, options)
-        return cls(place, ring)
-
-    @classmethod
-    def open(cls,
-        at: AnyPath | Transport,  # folder of the index, or a line to a cloud that has it
-        key: AnyPath | UserKey,  # key file, or a key
-        originals: AnyPath | None = None,  # folder that was indexed: pictures are taken from there
-    ) -> Album:  # ready to search
-        "Open an album; raises `AccessError` for another key, `RollbackError` for an old index."
-        place = index_folder(at) if isinstance(at, str | os.PathLike) else at
-        album = cls(place, open_key(key), originals)
-        check_signature(album.manifest, album.ring.key)
-        album.ring.trust.check(album.manifest)
-        return album
-
-    def search(self,
-        photo: Any,  # path of a photograph, PIL image, or (d // 8,) uint8 packed code
-        k: int = 10,  # how many results; more than there are gives what there are
-        nodes: int = 3,  # nodes followed at each level, under locks with a tree
-        fetch: str | None = None,  # how names and pictures are fetched: one of `FETCHES`, 'none', or None to choose
-        pictures: bool = False,  # fetch pictures now, instead of when you look at them
-    ) -> SearchResults:  # nearest first
-        "Find the photographs that look like one of yours."
-        return _search(self, photo, k, nodes, fetch, pictures)
-
-    def fetch(self,
-        ids: Sequence[int],  # of photographs, as `search` gave them
-        how: str | None = None,  # one of `FETCHES`; None chooses the way that shows the cloud least
-        photos: bool = True,  # photographs too, or names alone
-    ) -> list[Fetched]:  # in the order of ids
-        "Fetch photographs by number."
-        at = self.connection()
-        return run(at.user.fetch(ids, how or best_fetch(self.manifest, photos), photos), at.transport)
-
-    def add(self,
-        photos: AnyPath | PhotoSet,  # folder of photographs, or a set of them
-        cache: bool = True,  # keep the network's features
-    ) -> Changes:  # what was added, and what was left alone
-        "Add the photographs that are not in the album yet."
-        return _add(self, _photo_set(photos), cache)
-
-    def sync(self,
-        photos: AnyPath | PhotoSet,  # the folder that was indexed, as it is now
-        yes: bool = False,  # remove what is gone without asking
-        cache: bool = True,  # keep the network's features
-    ) -> Changes:  # what was done
-        "Add what is new, replace what changed, follow new names, and remove what is gone."
-        return _sync(self, _photo_set(photos), yes, cache)
-
-    def remove(self,
-        names: Iterable[str],  # of photographs
-    ) -> Changes:  # what was removed
-        "Remove photographs by name, with their sealed files."
-        wanted = [names] if isinstance(names, str) else list(dict.fromkeys(names))
-        self.owner().remove(self.folder, wanted)
-        return Changes(len(self), removed=wanted)
-
-    def restore(self,
-        out: AnyPath,  # folder to write to; nothing in it is overwritten
-    ) -> list[Path]:  # files that were written
-        "Fetch every photograph back: whole files with keep='full', else thumbnails."
-        return _restore(self, out)
-
-    def grant(self,
-        out: AnyPath | None = None,  # key file to write, or None
-        passphrase: bool = False,  # ask for a passphrase for the new key file
-    ) -> UserKey:  # opens and searches, and cannot change anything
-        "A key for somebody who may search and see every photograph."
-        return grant_key(self.owner(), out, passphrase)
-
-    def rotate(self,
-        new_key: AnyPath,  # key file, which is made
-        passphrase: bool = False,  # ask for a passphrase for it
-    ) -> None:
-        "Lock the album again under a new key; old keys open nothing of it any more."
-        self.ring = rotate_key(self.folder, self.ring, new_key, passphrase)
-
-    def leakage(self,
-        fetch: str = 'direct',  # how photographs are fetched, or 'none'
-    ) -> Report:  # one `Leak` a row
-        "Who learns what from this album."
-        from tree_privacy.locks.leakage import leakage, leakage_text
-        manifest = self.manifest
-        rows = leakage(manifest.lock, manifest.photos, fetch, **manifest.options)
-        return Report(rows, leakage_text(rows))
-
-    def attack(self,
-        only: Sequence[str] | None = None,  # names of attacks, or None for all that apply
-        **options: Any,  # of `attack_index`
-    ) -> Report:  # one `AttackResult` a row
-        "Play a curious cloud against this album: what each attack recovers, and what guessing would."
-        from tree_privacy.attacks.index import attack_index
-        return attack_index(self.folder, self.owner(), only, **options)
-
-    def costs(self,
-        locks: Iterable[str] | None = None,  # some of `LOCKS`, or None for all
-        queries: int = 20,  # searches for each
-    ) -> Report:  # one `LockCosts` a row
-        "What each lock would cost with this album: seconds, bytes, and how much a search finds."
-        from tree_privacy.evaluate.costs import compare_locks
-        collection = self.owner().open(self.folder).collection
-        return compare_locks(collection.codes, collection.names, locks, queries)
 
     @property
     def manifest(self) -> Manifest:  # as it is in the folder now
@@ -373,5 +245,146 @@ class Album:
             self._encoder = data, load_encoder(data)
         return self._encoder[1]
 
+# %% ../../nbs/album/80_album.ipynb #bc68e244
+class SearchedAlbum(OpenedAlbum):
+    "An album that answers: what looks like this?"
+    def search(self,
+        photo: Any,  # path of a photograph, PIL image, or (d // 8,) uint8 packed code
+        k: int = 10,  # how many results; more than there are gives what there are
+        nodes: int = 3,  # nodes followed at each level, under locks with a tree
+        fetch: str | None = None,  # how names and pictures are fetched: one of `FETCHES`, 'none', or None to choose
+        pictures: bool = False,  # fetch pictures now, instead of when you look at them
+    ) -> SearchResults:  # nearest first
+        "Find the photographs that look like one of yours."
+        return _search(self, photo, k, nodes, fetch, pictures)
+
+    def fetch(self,
+        ids: Sequence[int],  # of photographs, as `search` gave them
+        how: str | None = None,  # one of `FETCHES`; None chooses the way that shows the cloud least
+        photos: bool = True,  # photographs too, or names alone
+    ) -> list[Fetched]:  # in the order of ids
+        "Fetch photographs by number."
+        at = self.connection()
+        return run(at.user.fetch(ids, how or best_fetch(self.manifest, photos), photos), at.transport)
+
+    def restore(self,
+        out: AnyPath,  # folder to write to; nothing in it is overwritten
+    ) -> list[Path]:  # files that were written
+        "Fetch every photograph back: whole files with keep='full', else thumbnails."
+        return _restore(self, out)
+
+# %% ../../nbs/album/80_album.ipynb #8cf2b3bd
 def _photo_set(photos: AnyPath | PhotoSet) -> PhotoSet:
     return photos if isinstance(photos, PhotoSet) else folder(photos)
+
+class ChangedAlbum(SearchedAlbum):
+    "An album that follows a folder, and is shared."
+    def add(self,
+        photos: AnyPath | PhotoSet,  # folder of photographs, or a set of them
+        cache: bool = True,  # keep the network's features
+    ) -> Changes:  # what was added, and what was left alone
+        "Add the photographs that are not in the album yet."
+        return _add(self, _photo_set(photos), cache)
+
+    def sync(self,
+        photos: AnyPath | PhotoSet,  # the folder that was indexed, as it is now
+        yes: bool = False,  # remove what is gone without asking
+        cache: bool = True,  # keep the network's features
+    ) -> Changes:  # what was done
+        "Add what is new, replace what changed, follow new names, and remove what is gone."
+        return _sync(self, _photo_set(photos), yes, cache)
+
+    def remove(self,
+        names: Iterable[str],  # of photographs
+    ) -> Changes:  # what was removed
+        "Remove photographs by name, with their sealed files."
+        wanted = [names] if isinstance(names, str) else list(dict.fromkeys(names))
+        self.owner().remove(self.folder, wanted)
+        return Changes(len(self), removed=wanted)
+
+    def grant(self,
+        out: AnyPath | None = None,  # key file to write, or None
+        passphrase: bool = False,  # ask for a passphrase for the new key file
+    ) -> UserKey:  # opens and searches, and cannot change anything
+        "A key for somebody who may search and see every photograph."
+        return grant_key(self.owner(), out, passphrase)
+
+    def rotate(self,
+        new_key: AnyPath,  # key file, which is made
+        passphrase: bool = False,  # ask for a passphrase for it
+    ) -> None:
+        "Lock the album again under a new key; old keys open nothing of it any more."
+        self.ring = rotate_key(self.folder, self.ring, new_key, passphrase)
+
+# %% ../../nbs/album/80_album.ipynb #1bb2dfea
+class StudiedAlbum(ChangedAlbum):
+    "An album that is looked at as a curious cloud would."
+    def leakage(self,
+        fetch: str = 'direct',  # how photographs are fetched, or 'none'
+    ) -> Report:  # one `Leak` a row
+        "Who learns what from this album."
+        from tree_privacy.locks.leakage import leakage, leakage_text
+        manifest = self.manifest
+        rows = leakage(manifest.lock, manifest.photos, fetch, **manifest.options)
+        return Report(rows, leakage_text(rows))
+
+    def attack(self,
+        only: Sequence[str] | None = None,  # names of attacks, or None for all that apply
+        **options: Any,  # of `attack_index`
+    ) -> Report:  # one `AttackResult` a row
+        "Play a curious cloud against this album: what each attack recovers, and what guessing would."
+        from tree_privacy.attacks.index import attack_index
+        return attack_index(self.folder, self.owner(), only, **options)
+
+    def costs(self,
+        locks: Iterable[str] | None = None,  # some of `LOCKS`, or None for all
+        queries: int = 20,  # searches for each
+    ) -> Report:  # one `LockCosts` a row
+        "What each lock would cost with this album: seconds, bytes, and how much a search finds."
+        from tree_privacy.evaluate.costs import compare_locks
+        collection = self.owner().open(self.folder).collection
+        return compare_locks(collection.codes, collection.names, locks, queries)
+
+# %% ../../nbs/album/80_album.ipynb #2f220284
+class Album(StudiedAlbum):
+    "Photographs in an encrypted index. Make one with `Album.create`, or open one with `Album.open`."
+    @classmethod
+    def create(cls,
+        photos: AnyPath | PhotoSet,  # folder of photographs, or a set of them
+        at: AnyPath,  # folder of the index: what the cloud gets
+        key: AnyPath | UserKey,  # key file, made where it is missing, or an owner's key
+        *,
+        bits: int = 128,  # of a code: more are more accurate and larger
+        encoder: Encoder | None = None,  # another encoder, fitted or not; `bits` is not used then
+        labels: Any = None,  # n labels to learn from, or None for the names of subfolders
+        lock: str | None = None,  # how codes are hidden; None chooses one that holds
+        keep: str = 'thumbs',  # what the index keeps of photographs: 'thumbs', 'full' or 'none'
+        cache: bool = True,  # keep the network's features, so that a stopped run goes on
+        passphrase: bool = False,  # ask for a passphrase for a new key file
+        **options: Any,  # of the lock
+    ) -> Album:  # ready to search
+        "Encrypt photographs into an index; an index that is there is made anew, if the key opens it."
+        from tree_privacy.images.encoder import Encoder
+        place = index_folder(at)
+        ring, new = owner_ring(place, key)
+        if ring.file:
+            check_places(place, ring.file, None if isinstance(photos, PhotoSet) else photos)
+        if passphrase and not new:
+            raise InputError(f'{key} exists: --passphrase locks new key files only; leave it out')
+        phrase = new_passphrase(passphrase)
+        found = photos if isinstance(photos, PhotoSet) else folder(photos)
+        _create(place, ring, new, found, encoder or Encoder(bits), labels, lock, keep, cache, phrase, options)
+        return cls(place, ring)
+
+    @classmethod
+    def open(cls,
+        at: AnyPath | Transport,  # folder of the index, or a line to a cloud that has it
+        key: AnyPath | UserKey,  # key file, or a key
+        originals: AnyPath | None = None,  # folder that was indexed: pictures are taken from there
+    ) -> Album:  # ready to search
+        "Open an album; raises `AccessError` for another key, `RollbackError` for an old index."
+        place = index_folder(at) if isinstance(at, str | os.PathLike) else at
+        album = cls(place, open_key(key), originals)
+        check_signature(album.manifest, album.ring.key)
+        album.ring.trust.check(album.manifest)
+        return album

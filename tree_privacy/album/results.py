@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from ..core import AnyPath, InputError, NotFoundError, check_names, needs
 from ..output import check_output, printable, write_all, write_output
@@ -27,7 +27,8 @@ else:
     Picture = Any  # so that importing this loads no Pillow
 
 # %% auto #0
-__all__ = ['short_name', 'PictureRow', 'draw_rows', 'write_figure', 'Result', 'SearchResults', 'jpeg_name', 'places_for']
+__all__ = ['R', 'short_name', 'PictureRow', 'draw_rows', 'write_figure', 'Result', 'PictureResults', 'SearchResults', 'jpeg_name',
+           'places_for']
 
 # %% ../../nbs/album/62_results.ipynb #1530609f
 def short_name(
@@ -90,44 +91,13 @@ class Result:
         name = f'(id {self.id})' if self.name is None else f'{printable(self.name)}   (id {self.id})'
         return f'{self.distance:4} bits differ   {name}'
 
-# %% ../../nbs/album/62_results.ipynb #71a89a6e
-@dataclass(frozen=True, repr=False)
-class SearchResults(Sequence[Result]):
-    "What a search found, nearest first: a sequence of `Result` that can be shown and saved."
-    results: tuple[Result, ...]  # nearest first, ties by id
-    lock: str  # of the index
-    fetched: str  # how names were fetched: 'none' where they came with the search, or a key of `FETCHES`
-    note: str = ''  # how much was compared, and what the cloud has learned
-    visits: int | None = None  # nodes that the cloud visited, where it walks a tree
-    cloud_ms: float = 0.  # milliseconds that the cloud says it took
-    query: bytes | None = None  # the picture that was asked about, as a file, where there is one
-    whole: bool = False  # whether the pictures are whole photographs, or thumbnails
-    bring: Callable[[list[Result]], list[bytes]] | None = field(default=None, compare=False)  # fetches pictures
-
-    @overload
-    def __getitem__(self, at: int) -> Result: ...
-    @overload
-    def __getitem__(self, at: slice) -> SearchResults: ...
-    def __getitem__(self, at: int | slice) -> Result | SearchResults:
-        if isinstance(at, slice):
-            return _part(self, at)
-        return self.results[at]
-
-    def __len__(self) -> int:
-        return len(self.results)
-
-    def __iter__(self) -> Iterator[Result]:
-        return iter(self.results)
-
-    @property
-    def names(self) -> list[str | None]:  # nearest first
-        "Names of the photographs."
-        return [result.name for result in self]
-
-    @property
-    def distances(self) -> list[int]:  # nearest first, bits
-        "Hamming distances from the query."
-        return [result.distance for result in self]
+# %% ../../nbs/album/62_results.ipynb #b40e1e28
+class PictureResults(Sequence[Result]):
+    "Results that can be shown and saved; `SearchResults` says what they are."
+    results: tuple[Result, ...]
+    query: bytes | None
+    whole: bool
+    bring: Callable[[list[Result]], list[bytes]] | None
 
     @cached_property
     def files(self) -> list[bytes]:  # JPEG files, or the photographs' own where the index keeps them whole
@@ -175,12 +145,55 @@ class SearchResults(Sequence[Result]):
     def _repr_html_(self) -> str:
         return _grid(self)
 
+# %% ../../nbs/album/62_results.ipynb #0a3bce4b
+@dataclass(frozen=True, repr=False)
+class SearchResults(PictureResults):
+    "What a search found, nearest first: a sequence of `Result` that can be shown and saved."
+    results: tuple[Result, ...]  # nearest first, ties by id
+    lock: str  # of the index
+    fetched: str  # how names were fetched: 'none' where they came with the search, or a key of `FETCHES`
+    note: str = ''  # how much was compared, and what the cloud has learned
+    visits: int | None = None  # nodes that the cloud visited, where it walks a tree
+    cloud_ms: float = 0.  # milliseconds that the cloud says it took
+    query: bytes | None = None  # the picture that was asked about, as a file, where there is one
+    whole: bool = False  # whether the pictures are whole photographs, or thumbnails
+    bring: Callable[[list[Result]], list[bytes]] | None = field(default=None, compare=False)  # fetches pictures
+
+    @overload
+    def __getitem__(self, at: int) -> Result: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Self: ...
+
+    def __getitem__(self, at: int | slice) -> Result | Self:
+        if isinstance(at, slice):
+            return _part(self, at)
+        return self.results[at]
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __iter__(self) -> Iterator[Result]:
+        return iter(self.results)
+
+    @property
+    def names(self) -> list[str | None]:  # nearest first
+        "Names of the photographs."
+        return [result.name for result in self]
+
+    @property
+    def distances(self) -> list[int]:  # nearest first, bits
+        "Hamming distances from the query."
+        return [result.distance for result in self]
+
 # %% ../../nbs/album/62_results.ipynb #110fd07c
-def _part(results: SearchResults, at: slice) -> SearchResults:
+R = TypeVar('R', bound=SearchResults)
+
+def _part(results: R, at: slice) -> R:
     "Some of the results; pictures that were fetched are not fetched again."
     some = replace(results, results=results.results[at])
     if 'files' in vars(results):
-        vars(some)['files'] = results.files[at]
+        vars(some)['files'] = vars(results)['files'][at]
     return some
 
 def _title(result: Result) -> str:
@@ -200,7 +213,7 @@ def _figure(data: bytes, caption: str) -> str:
             f'<img src="{source}" alt="{words.replace("<br>", ", ")}" style="height:96px">'
             f'<figcaption style="font-size:11px">{words}</figcaption></figure>')
 
-def _grid(results: SearchResults) -> str:
+def _grid(results: PictureResults) -> str:
     "Query and results as HTML; text where there are no pictures."
     if not results.results or results.bring is None and 'files' not in vars(results):
         return f'<pre>{html.escape(repr(results))}</pre>'

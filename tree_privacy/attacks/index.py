@@ -35,8 +35,9 @@ def _staged(author: Owner, index: Path, lock: str | None, **options: Any) -> Sta
 def _attack_text(stage: Stage, rows: list[AttackResult]) -> str:
     "The table, and why what is missing is missing."
     seen, known = stage.observation, stage.knowledge
-    lines = [f'{len(seen.ids)} photographs, {seen.bits} bits; the cloud saw {len(stage.truth.queries)} searches and '
-             f'knows {len(known.leaves)} photographs. Recovered / by guessing, seconds:', attack_table(rows, times=True)]
+    searches = len(stage.truth.queries)
+    lines = [f'{len(seen.ids)} photographs, {seen.bits} bits; the cloud saw {searches} searches and knows '
+             f'{len(known.leaves)} photographs. Recovered / by guessing, seconds:', attack_table(rows, times=True)]
     lines += [f'{row.attack}: not applicable, {row.why}' for row in rows if row.recovered is None]
     return '\n'.join(lines)
 

@@ -6,7 +6,8 @@ Docs: https://tree-privacy.github.io/tree_privacy/cli/demo.html.md"""
 
 # %% auto #0
 __all__ = ['COMMANDS', 'hold_back', 'same_results', 'Scene', 'demo_picture', 'demo_row', 'Shown', 'demo', 'demo_photos',
-           'plain_index', 'demo_encoder', 'LockShown', 'show_lock', 'demo_experiment', 'locks_text', 'demo_text']
+           'set_scene', 'plain_index', 'demo_encoder', 'LockShown', 'show_lock', 'demo_experiment', 'locks_text',
+           'demo_text']
 
 # %% ../../nbs/cli/94_demo.ipynb #57f58695
 import io
@@ -128,11 +129,6 @@ def demo(
     picture: Annotated[str, dict(metavar='OUT.png')] = 'tree-privacy-demo.png',  # where to draw
 ) -> Shown:  # what was found
     "Run the whole story in a minute: fit, merge, encrypt, search, compare, attack, draw."
-    from tree_privacy.client.owner import Owner
-    from tree_privacy.client.transport import Local
-    from tree_privacy.client.user import User
-    from tree_privacy.cloud.service import CloudService
-    from tree_privacy.crypto.keys import OwnerKey
     encoder = demo_encoder(dataset, bits, picture)
     mine, theirs = hold_back(demo_photos(dataset))
     say(f'{len(mine)} pictures for the cloud, {len(theirs)} held back to ask about; fitting the encoder')
@@ -141,12 +137,8 @@ def demo(
     say('merging the codes into a tree, encrypting it under the random-matrix lock (the fast and breakable one), '
         'and searching it')
     with tempfile.TemporaryDirectory() as home:
-        key = OwnerKey.generate()
-        made = Owner(key).create(f'{home}/index', mine, codes, encoder.to_bytes(), lock='random-matrix')
-        transport = Local(CloudService(f'{home}/index'))
-        plain = plain_index(made)
-        scene = Scene(mine, theirs, codes, queries, User.connect(key.grant(), transport), transport, plain)
-        equal = all(same_results(scene.user, transport, plain, queries, nodes) for nodes in (1, 3))
+        scene = set_scene(Path(home, 'index'), mine, theirs, codes, queries, encoder)
+        equal = all(same_results(scene.user, scene.transport, scene.plain, queries, nodes) for nodes in (1, 3))
         held = sum(file.stat().st_size for file in Path(home).rglob('*') if file.is_file())
         demo_picture(picture, scene)
     found = demo_experiment(scene)
@@ -162,6 +154,27 @@ def demo_photos(
     "The demo's photographs."
     from tree_privacy.images.photos import digits, folder
     return folder(dataset) if dataset else digits()
+
+
+def set_scene(
+    index: Path,  # folder for the index
+    mine: 'PhotoSet',  # n photographs to index
+    theirs: 'PhotoSet',  # m photographs to ask about
+    codes: np.ndarray,  # (n, d // 8) uint8, of mine
+    queries: np.ndarray,  # (m, d // 8) uint8, of theirs
+    encoder: 'Encoder',  # that made the codes
+) -> Scene:  # owner, cloud and user have done their part
+    "Make an index under the random-matrix lock, and open it as a user."
+    from tree_privacy.client.owner import Owner
+    from tree_privacy.client.transport import Local
+    from tree_privacy.client.user import User
+    from tree_privacy.cloud.service import CloudService
+    from tree_privacy.crypto.keys import OwnerKey
+    key = OwnerKey.generate()
+    made = Owner(key).create(index, mine, codes, encoder.to_bytes(), lock='random-matrix')
+    transport = Local(CloudService(index))
+    user = User.connect(key.grant(), transport)
+    return Scene(mine, theirs, codes, queries, user, transport, plain_index(made))
 
 
 def plain_index(

@@ -33,7 +33,7 @@ class Indexed:
     new_key: bool  # whether that file was made
     replaced: int | None  # photographs of the index that was there, or None
 
-
+# %% ../../nbs/cli/89_owner.ipynb #24638d7c
 def index(
     photos_folder: PhotosFolder,  # folder of photographs; subfolders count as categories
     index: IndexFolder,
@@ -75,7 +75,7 @@ def index(
                          cache=not no_cache, passphrase=passphrase, **given)
     return Indexed(index, len(album), album.manifest.lock, key, made, old)
 
-
+# %% ../../nbs/cli/89_owner.ipynb #ed578175
 def index_notes(
     result: Indexed,  # of `index`
 ) -> list[str]:  # lines

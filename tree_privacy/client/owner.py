@@ -32,7 +32,7 @@ from ..tree.estimator import MergeTree
 from .trust import TrustStore
 
 # %% auto #0
-__all__ = ['Created', 'OpenedIndex', 'replaceable', 'Change', 'Owner']
+__all__ = ['Created', 'OpenedIndex', 'replaceable', 'Change', 'OpeningOwner', 'Owner']
 
 # %% ../../nbs/client/57_owner.ipynb #23ac8192
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class OpenedIndex:
     sealer: Sealer  # opens the boxes of the index
     reader: IndexReader  # the files of the index
 
-def _open_index(owner: Owner, folder: AnyPath) -> OpenedIndex:
+def _open_index(owner: OpeningOwner, folder: AnyPath) -> OpenedIndex:
     "Open records and encoder; raises an error for another key, an altered manifest, and an old version."
     reader = IndexReader(folder, verify=False)
     manifest = reader.manifest
@@ -264,7 +264,8 @@ def _change(owner: Owner, folder: AnyPath, change: Change) -> Created:
     ids, codes, digests = np.zeros(0, np.int64), old.codes[:0], now.digests[:0]
     if len(change.added):
         _check_added(now, change, names)
-        ids, codes, digests = manifest.next_id + random_permutation(len(change.added)), change.codes, _digests(change.added)
+        ids = manifest.next_id + random_permutation(len(change.added))
+        codes, digests = change.codes, _digests(change.added)
     stays = np.array([name not in change.gone for name in old.names])
     every = Collection(np.append(old.ids[stays], ids), np.concatenate([old.codes[stays], codes]),
                        names + list(change.added.names))
@@ -293,9 +294,9 @@ def _rotate(owner: Owner, folder: AnyPath, new: OwnerKey) -> None:
     version = _Version(draft, collection, now.encoder, now.digests, now.manifest.generation, new_ids=ids, read=read)
     _write_version(folder, new, version)
 
-# %% ../../nbs/client/57_owner.ipynb #1004c700
-class Owner:
-    "Writes indexes: who has the key that signs, and the photographs."
+# %% ../../nbs/client/57_owner.ipynb #054a38af
+class OpeningOwner:
+    "Who has the key that signs: opens indexes, and grants keys."
     def __init__(self,
         key: UserKey,  # an `OwnerKey`: a user's key is refused
         trust: TrustStore | None = None,  # what the key has seen; None: nothing so far, kept in memory
@@ -305,7 +306,7 @@ class Owner:
         self.key, self.trust = key, trust or TrustStore()
 
     def __repr__(self) -> str:
-        return f'Owner({self.key.id})'
+        return f'{type(self).__name__}({self.key.id})'
 
     def grant(self) -> UserKey:  # cannot sign
         "A key for a user; refused while there is an alarm."
@@ -319,6 +320,9 @@ class Owner:
         self.trust.check_alarm(read_manifest(folder).index)
         return _open_index(self, folder)
 
+# %% ../../nbs/client/57_owner.ipynb #1004c700
+class Owner(OpeningOwner):
+    "Writes indexes: who has the key that signs, and the photographs."
     def create(self,
         folder: AnyPath,  # of the index: a new folder, or one with an index of this key, which is replaced
         photo_set: PhotoSet,  # n readable photographs
