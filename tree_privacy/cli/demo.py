@@ -222,7 +222,7 @@ def show_lock(
     from tree_privacy.evaluate.costs import measure_lock
     from tree_privacy.images.photos import names_only
     nobody = [''] * len(scene.codes)
-    cost = measure_lock(scene.codes, nobody, scene.queries[:50], nobody[:len(scene.queries[:50])], lock)
+    cost = measure_lock(scene.codes, nobody, scene.queries, [''] * len(scene.queries), lock)
     author = Owner(OwnerKey.generate())
     with tempfile.TemporaryDirectory() as home:
         index = Path(home, 'index')
