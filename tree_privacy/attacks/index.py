@@ -37,8 +37,14 @@ def _attack_text(stage: Stage, rows: list[AttackResult]) -> str:
     seen, known = stage.observation, stage.knowledge
     searches = len(stage.truth.queries)
     lines = [f'{len(seen.ids)} photographs, {seen.bits} bits; the cloud saw {searches} searches and knows '
-             f'{len(known.leaves)} photographs. Recovered / by guessing, seconds:', attack_table(rows, times=True)]
-    lines += [f'{row.attack}: not applicable, {row.why}' for row in rows if row.recovered is None]
+             f'{len(known.leaves)} photographs. Recovered / by guessing, seconds:']
+    applied = [row for row in rows if row.recovered is not None]
+    lines.append(attack_table(applied, times=True) if applied else 'none of these attacks applies')
+    reasons: dict[str, list[str]] = {}
+    for row in rows:
+        if row.why is not None:
+            reasons.setdefault(row.why, []).append(row.attack)
+    lines += [f'not applicable: {", ".join(attacks)} ({why})' for why, attacks in reasons.items()]
     return '\n'.join(lines)
 
 # %% ../../nbs/attacks/73_index.ipynb #eac90b9c
