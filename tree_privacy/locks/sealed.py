@@ -57,7 +57,7 @@ def open_codes(
     if names.ndim != 2:
         raise FormatError(f'the file {name} was written by an earlier version: make the index again')
     texts = names.view(f'S{names.shape[1]}').ravel().tolist()
-    return Collection(found['ids'], found['codes'], [name_text(text) for text in texts])
+    return Collection(found['ids'], found['codes'], name_text(b'\0'.join(texts)).split('\0'))  # no name has a zero byte
 
 # %% ../../nbs/locks/46_sealed.ipynb #37233f85
 def kept_boxes(
