@@ -10,7 +10,7 @@ __all__ = ['KINDS', 'COMMANDS', 'Answered', 'answer', 'Inspected', 'inspect', 'c
 
 # %% ../../nbs/cli/91_cloud.ipynb #24d11be6
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from .common import Command, IndexFolder
 from ..core import progress
@@ -19,6 +19,8 @@ from ..output import read_file, write_output
 if TYPE_CHECKING:
     from tree_privacy.locks.exposure import Leak
     from tree_privacy.store.manifest import Manifest
+else:
+    Leak = Manifest = Any  # help loads no more than it needs
 
 # %% ../../nbs/cli/91_cloud.ipynb #e206e7db
 @dataclass(frozen=True)

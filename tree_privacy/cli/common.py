@@ -19,6 +19,8 @@ import numpy as np
 
 if TYPE_CHECKING:
     from tree_privacy.images.photos import PhotoSet
+else:
+    PhotoSet = Any  # help loads no more than it needs
 
 # %% ../../nbs/cli/87_common.ipynb #165399ba
 def say(

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from tree_privacy.images.encoder import Encoder
     from tree_privacy.images.photos import PhotoSet
     from tree_privacy.tree.index import TreeIndex
+else:
+    PictureRow = Created = Local = User = Experiment = Encoder = PhotoSet = TreeIndex = Any  # help loads no more than it needs
 
 # %% ../../nbs/cli/94_demo.ipynb #627e1647
 def hold_back(

@@ -12,7 +12,7 @@ __all__ = ['Bits', 'Backbone', 'Size', 'Binariser', 'Labels', 'Seed', 'COMMANDS'
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -23,6 +23,8 @@ from ..output import check_output, printable, read_file, write_output
 if TYPE_CHECKING:
     from tree_privacy.images.encoder import Encoder
     from tree_privacy.images.photos import PhotoSet
+else:
+    Encoder = PhotoSet = Any  # help loads no more than it needs
 
 # %% ../../nbs/cli/88_encode.ipynb #8fef4d88
 Bits = Annotated[int, 'bits of a code, a multiple of 8: more are more accurate and larger',

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from tree_privacy.evaluate.costs import LockCosts
     from tree_privacy.evaluate.experiment import Experiment
     from tree_privacy.images.photos import PhotoSet
+else:
+    LockCosts = Experiment = PhotoSet = Any  # help loads no more than it needs
 
 # %% ../../nbs/cli/93_evaluate.ipynb #4bcc66aa
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ import tree_privacy
 
 if TYPE_CHECKING:
     from tree_privacy.cli.common import Command
+else:
+    Command = Any  # help loads no more than it needs
 
 # %% ../../nbs/cli/96_main.ipynb #a00cb05a
 COMMANDS = {

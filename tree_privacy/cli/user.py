@@ -20,6 +20,8 @@ from ..output import check_output, printable, read_file, write_all, write_output
 
 if TYPE_CHECKING:
     from tree_privacy.album.results import Result, SearchResults
+else:
+    Result = SearchResults = Any  # help loads no more than it needs
 
 # %% ../../nbs/cli/90_user.ipynb #2df672fb
 @dataclass(frozen=True)
