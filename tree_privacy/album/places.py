@@ -25,7 +25,7 @@ from ..client.trust import TrustStore
 from ..client.user import User
 from ..cloud.service import CloudService
 from ..core import AnyPath, InputError, NotFoundError
-from ..crypto.keys import OwnerKey, UserKey, load_key, save_key
+from ..crypto.keys import OwnerKey, UserKey, is_locked, load_key, save_key
 from ..store.manifest import MANIFEST, check_signature, read_manifest
 
 # %% ../../nbs/album/63_places.ipynb #d164fa9f
@@ -207,6 +207,9 @@ def rotate_key(
                          'whether the index opens with it)')
     check_places(index, path)
     author, new = open_owner(index, ring, alarmed=True), OwnerKey.generate()
+    if ring.file and is_locked(ring.file) and not passphrase:
+        warnings.warn(f'{ring.file} is locked with a passphrase, and {path} will not be: add --passphrase '
+                      '(passphrase=True)', stacklevel=2)
     save_key(new, path, new_passphrase(passphrase))
     try:
         author.rotate(index, new)
