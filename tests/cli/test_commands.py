@@ -23,8 +23,8 @@ from tree_privacy.images.encoder import load_codes
 from tree_privacy.images.photos import folder
 
 COMMANDS = [
-    'demo', 'notebooks', 'lab', 'inspect', 'attack', 'evaluate', 'encode', 'index', 'add', 'remove', 'grant', 'rotate',
-    'search', 'fetch', 'ask', 'answer', 'read']
+    'demo', 'notebooks', 'lab', 'inspect', 'attack', 'costs', 'evaluate', 'encode', 'index', 'add', 'sync', 'remove',
+    'grant', 'rotate', 'search', 'fetch', 'restore', 'ask', 'answer', 'read']
 ROW = {'categories', 'n', 'rule', 'nodes', 'seed', 'queries', 'accuracy', 'recall_10', 'visits', 'height', 'seconds'}
 QUICK = ['--bits', 32, '--size', 32]
 TREE = ['--lock', 'random-matrix']
@@ -85,7 +85,7 @@ def test_inspect(world):
     assert 'every file is as the manifest says' in text
     found = printed('inspect', world / 'cloud')
     assert found['photographs'] == 24 and found['version'] == 1 and found['lock'] == 'random-matrix'
-    assert set(found['bytes']) == {'tree', 'records', 'encoder', 'photos'}
+    assert set(found['bytes']) == {'tree', 'records', 'encoder', 'digests', 'photos'}
     assert all(found['bytes'].values())
     assert {r['fact']: r['cloud']
             for r in found['leaks']}['the order of results'] == {
@@ -112,7 +112,7 @@ def test_inspect_other_locks(lock, worlds):
     found = printed('inspect', world / 'cloud')
     assert found['lock'] == lock
     assert found['photographs'] == 24
-    assert set(found['bytes']) == KINDS[lock] | {'pir-keys', 'records', 'encoder', 'photos'}
+    assert set(found['bytes']) == KINDS[lock] | {'pir-keys', 'records', 'encoder', 'digests', 'photos'}
     assert all(found['bytes'].values())
     assert sum(found['bytes'].values()) == sum(p.stat().st_size for p in (world / 'cloud').rglob('*.safetensors'))
     # a direct fetch names the results, in their order
@@ -240,8 +240,9 @@ def test_add_remove_and_life_without_the_photographs(copies):
     "Changes in place; afterwards index and key suffice."
     lock, copy = copies
     draw(copy / 'more/d/new.png', 77)
-    assert '1 added, 25' in tree_privacy('add', copy / 'more', *places(copy)).stdout
-    assert '2 removed, 23' in tree_privacy('remove', 'a/00.png', 'b/01.png', *places(copy)).stdout
+    assert tree_privacy('add', copy / 'more', *places(copy)).stdout == '1 added; 25 photographs are in the album\n'
+    done = tree_privacy('remove', 'a/00.png', 'b/01.png', *places(copy))
+    assert done.stdout == '2 removed; 23 photographs are in the album\n'
     shutil.copy(copy / 'photos/a/00.png', copy / 'gone.png')
     shutil.copy(copy / 'more/d/new.png', copy / 'new.png')
     shutil.rmtree(copy / 'photos')

@@ -83,7 +83,7 @@ IN_PYTHON = [  # package, extra, what is done
     ('scipy', 'photos', 'from tree_privacy.images.photos import digits; digits()'),  # scikit-learn needs it
     ('matplotlib', 'photos', 'from tree_privacy.images.photos import show, names_only; show(names_only(["a"]))'),
     ('matplotlib', 'photos', 'from tree_privacy.images.photos import show_codes; show_codes(dict(a=[1]))'),
-    ('matplotlib', 'photos', 'from tree_privacy.cli.common import draw_results, PictureRow; draw_results("x", [])'),
+    ('matplotlib', 'photos', 'from tree_privacy.album.results import draw_rows; draw_rows([])'),
     ('PIL', 'photos', 'from tree_privacy.images.photos import folder; folder("photos")[0]'),
     ('PIL', 'photos', 'from tree_privacy.images.photos import one_photo; one_photo("photos/0.png")[0]'),
     ('pillow_heif', 'photos', 'from tree_privacy.images.photos import one_photo; one_photo("telephone/a.heic")[0]'),
@@ -117,8 +117,8 @@ ON_THE_COMMAND_LINE = [  # package, extra, words
     ('sklearn', 'photos', 'demo'),
     ('seal', 'cloud', 'index photos --index cloud --key mine.key --lock homomorphic'),
     ('jupyterlab', 'lab', 'lab'),
-    ('scipy', 'all', 'attack known/random-matrix/index --key known/owner.key --only tree:links'),
-    ('sklearn', 'all', 'attack known/random-matrix/index --key known/owner.key --only independent:bits'),
+    ('scipy', 'photos', 'attack known/random-matrix/index --key known/owner.key --only tree:links'),
+    ('sklearn', 'photos', 'attack known/random-matrix/index --key known/owner.key --only independent:bits'),
 ]
 
 
