@@ -17,6 +17,7 @@ from commands import COMMAND, printed, run, run_installed, tree_privacy
 from pictures import album, draw, places, snapshot
 from PIL import Image
 
+from tree_privacy.album import results as results_module
 from tree_privacy.bits import hamming
 from tree_privacy.crypto.keys import OwnerKey, save_key
 from tree_privacy.images.encoder import load_codes
@@ -187,6 +188,26 @@ def test_search_in_words_and_as_a_picture(world, tmp_path):
     with Image.open(tmp_path / 'found.png') as image:
         assert image.format == 'PNG' and image.width > image.height
     assert [p.name for p in tmp_path.iterdir()] == ['found.png']
+
+
+@pytest.mark.parametrize('way', [['--fetch', 'direct'], ['--originals', 'photos'], ['--fetch', 'thumbnails', '--json']])
+def test_captions_are_file_names(way, copy, monkeypatch):
+    "Above every result its file's name, not its folder's, and the distance; a long name keeps its end."
+    long = 'b/a-very-long-name-of-a-photograph.png'
+    (copy / 'photos/b/04.png').rename(copy / 'photos' / long)
+    tree_privacy('sync', copy / 'photos', *places(copy))
+    drawn, real = [], results_module.draw_rows
+    monkeypatch.setattr(results_module, 'draw_rows', lambda rows, *more: drawn.extend(rows) or real(rows, *more))
+    way = [copy / word if word == 'photos' else word for word in way]
+    asked = ['search', copy / 'photos' / long, *places(copy), '--k', 5, '--nodes', 100]
+    tree_privacy(*asked, *way, '--picture', copy / 'found.png')
+    found = printed(*asked)['results']
+    [row] = drawn
+    assert row.titles[0].splitlines()[0].endswith('-photograph.png') and len(row.titles) == len(row.pictures) == 5
+    for title, result in zip(row.titles[1:], found[1:], strict=True):
+        assert title == f'{result["photo"].split("/")[-1]}\n{result["distance"]} bits'
+    assert all('/' not in title and len(title.splitlines()[0]) <= 18 for title in row.titles)
+    assert row.query is not None and stat.S_IMODE((copy / 'found.png').stat().st_mode) == 0o600
 
 
 def test_fetch_opens_thumbnails(world, tmp_path):

@@ -866,7 +866,8 @@ def test_every_damaged_file_is_noticed(lock, kind, how, home, refused, run):
 
 @pytest.mark.parametrize('how', HOWS)
 @pytest.mark.parametrize('lock, kind',
-                         [*(('random-matrix', kind) for kind in ('records', 'encoder', 'photos', 'digests')), ('sealed', 'codes')])
+                         [*(('random-matrix', kind) for kind in ('records', 'encoder', 'photos', 'digests')),
+                          ('sealed', 'codes')])
 def test_damage_is_not_signed_by_the_next_change(lock, kind, how, home, refused):
     "A change that copies a damaged file into a new one is refused, or the damage would look sound ever after."
     path = next(generation(home).glob(f'{kind}*'))
