@@ -85,6 +85,22 @@ def test_whatever_is_no_yes_keeps_them(answer, asked, home, monkeypatch):
     assert names_in(home) == sorted([*pictures_below(home / 'Photos'), 'a/00.png'])
 
 
+def shown_until(hand, command, word):
+    "What a command shows on its terminal until a word is there, or until it ends; after a minute it is ended."
+    shown, end = b'', time.monotonic() + 60
+    while word is None or word not in shown:
+        if select.select([hand], [], [], .1)[0]:
+            try:
+                shown += os.read(hand, 4096)
+            except OSError:  # nobody has the terminal any more
+                break
+        elif command.poll() is not None:
+            break
+        elif time.monotonic() > end:
+            command.kill()
+    return shown
+
+
 @pytest.mark.parametrize('typed, code', [(b'\x03', 130), (b'\x04', 2), (b'n\n', 0), (b'y\n', 0)])
 def test_a_real_terminal(typed, code, home):
     "Ctrl-C, Ctrl-D, no and yes, typed where the installed command asks."
@@ -93,16 +109,10 @@ def test_a_real_terminal(typed, code, home):
     command = subprocess.Popen([COMMAND, 'sync', home / 'Photos', *places(home)], stdin=terminal, stdout=-1,
                                stderr=terminal, text=True, preexec_fn=lambda: (os.setsid(), os.open(os.ttyname(0), 2)))
     os.close(terminal)
-    shown, end = b'', time.monotonic() + 120
-    while b'[y/N]' not in shown and command.poll() is None and time.monotonic() < end:
-        if select.select([hand], [], [], .1)[0]:
-            shown += os.read(hand, 4096)
+    shown = shown_until(hand, command, b'[y/N]')
+    assert command.poll() is None and b'[y/N]' in shown, shown
     os.write(hand, typed)
-    while time.monotonic() < end:
-        try:
-            shown += os.read(hand, 4096)
-        except OSError:  # nobody is there any more
-            break
+    shown += shown_until(hand, command, None)
     out = command.communicate(timeout=120)[0]
     os.close(hand)
     assert command.returncode == code and b'Traceback' not in shown and shown.count(b'[y/N]') == 1, shown
