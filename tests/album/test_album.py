@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import refusal, run, tree_privacy
-from pictures import album as paint
+from made_albums import small_encoder
 from pictures import draw, picture, snapshot
 from PIL import Image
 
@@ -20,34 +20,7 @@ from tree_privacy.client.transport import Local, Recorded
 from tree_privacy.cloud.service import CloudService
 from tree_privacy.core import AccessError, InputError, NotFoundError, RollbackError
 from tree_privacy.crypto.keys import OwnerKey
-from tree_privacy.images.encoder import Encoder
 from tree_privacy.wire import read_message
-
-
-def small_encoder():
-    "An encoder that twelve pictures are enough for."
-    return Encoder(bits=32, binariser='lsh', size=32)
-
-
-@pytest.fixture(scope='module')
-def made(tmp_path_factory):
-    "An album of twelve pictures, made once."
-    home = tmp_path_factory.mktemp('album')
-    paint(home / 'Photos', 12)
-    Album.create(home / 'Photos', home / 'cloud', home / 'mine.key', encoder=small_encoder(), cache=False)
-    return home
-
-
-@pytest.fixture
-def home(made, tmp_path):
-    "A copy that a test may change."
-    shutil.copytree(made, tmp_path / 'home')
-    return tmp_path / 'home'
-
-
-@pytest.fixture
-def album(home):
-    return Album.open(home / 'cloud', home / 'mine.key')
 
 
 def names_in(album):

@@ -116,7 +116,7 @@ def test_the_real_user_refuses(tmp_path, sign):
 
 def test_the_real_user_of_the_private_walk_stops_at_the_first_alarm(tmp_path):
     "Changed rows go unnoticed until a coefficient is +1; then the user stops, and the cloud has learnt a few bits."
-    own = indexed(tmp_path / 'index', 'private-walk', capacity=300)
+    own = indexed(tmp_path / 'index', 'private-walk', capacity=400)  # one bucket: the user opens all of a reply
     u = iter(range(100))
 
     def forge(arrays):

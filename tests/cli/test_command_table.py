@@ -16,6 +16,7 @@ from pictures import album, draw, places
 from tree_privacy.cli import cloud, encode, notebooks, owner, user
 from tree_privacy.cli.common import Command
 from tree_privacy.cli.main import COMMANDS, ENTRIES, load_command, make_parser
+from tree_privacy.images.changes import Changes
 
 QUICK = ['--bits', 32, '--size', 32]
 every_command = pytest.mark.parametrize('name', list(ENTRIES))
@@ -214,17 +215,23 @@ def test_commands_from_python(tmp_path, capfd):
     made = owner.index(str(tmp_path / 'photos'), **at, bits=32, size=32, lock='random-matrix')
     assert made == owner.Indexed(index, 12, 'random-matrix', key, True, None)
     found = user.search(photo, **at, k=2)
-    assert [(hit.name, hit.distance) for hit in found.hits][0] == ('a/03.png', 0) and len(found.hits) == 2
+    assert [(hit.name, hit.distance) for hit in found.results][0] == ('a/03.png', 0) and len(found.results) == 2
     assert cloud.inspect(index).manifest.photographs == 12
     asked = user.ask(photo, **at, out=str(tmp_path / 'request'))
     assert asked.bytes == (tmp_path / 'request').stat().st_size
     answered = cloud.answer(str(tmp_path / 'request'), index, str(tmp_path / 'reply'))
     assert answered == cloud.Answered(str(tmp_path / 'reply'), (tmp_path / 'reply').stat().st_size)
     assert user.read(str(tmp_path / 'reply'), key).query == '03.png'
-    opened = user.fetch([found.hits[0].id], **at, out=str(tmp_path / 'found'))
+    opened = user.fetch([found.results[0].id], **at, out=str(tmp_path / 'found'))
     assert opened == user.Opened([str(tmp_path / 'found/a/03.png.jpg')], True)
-    assert owner.add(str(tmp_path / 'more'), **at) == owner.Added(index, 1, 0, 13)
-    assert owner.remove(['a/03.png'], **at) == owner.Removed(index, 1, 12)
+    assert owner.add(str(tmp_path / 'more'), **at) == Changes(13, added=['d/new.png'])
+    assert owner.remove(['a/03.png'], **at) == Changes(12, removed=['a/03.png'])
+    names = [f'{"abc"[i % 3]}/{i:02}.png' for i in range(12)]
+    synced = owner.sync(str(tmp_path / 'photos'), **at, yes=True)
+    assert synced == Changes(12, added=['a/03.png'], removed=['d/new.png'])
+    restored = user.restore(**at, out=str(tmp_path / 'back'))
+    assert {Path(file).relative_to(tmp_path / 'back').as_posix() for file in restored.files} == {
+        f'{name}.jpg' for name in names} and restored.thumbnails
     assert owner.grant(key, str(tmp_path / 'friend.key')) == owner.Granted(str(tmp_path / 'friend.key'))
     assert owner.rotate(**at, new_key=str(tmp_path / 'next.key')) == owner.Rotated(index, str(tmp_path / 'next.key'))
     coded = encode.encode(str(tmp_path / 'photos'), str(tmp_path / 'x.codes'), bits=32, size=32)
@@ -243,8 +250,13 @@ def test_json_of_every_step(tmp_path):
     made = dict(folder=index, photographs=12, lock='random-matrix', key_file=key, new_key=True, replaced=None)
     assert printed('index', tmp_path / 'photos', *options) == made
     assert printed('index', tmp_path / 'photos', *options) == made | dict(new_key=False, replaced=12)
-    assert printed('add', tmp_path / 'more', *at) == dict(folder=index, added=1, there=0, photographs=13)
-    assert printed('remove', 'd/new.png', 'a/03.png', *at) == dict(folder=index, removed=2, photographs=11)
+    nothing = dict(added=[], replaced=[], renamed={}, removed=[], kept=[], unreadable=[], left_alone={})
+    assert printed('add', tmp_path / 'more', *at) == nothing | dict(added=['d/new.png'], photographs=13)
+    gone = ['d/new.png', 'a/03.png']
+    assert printed('remove', *gone, *at) == nothing | dict(removed=gone, photographs=11)
+    assert printed('sync', tmp_path / 'photos', *at) == nothing | dict(added=['a/03.png'], photographs=12)
+    costs = printed('costs', index, '--key', key, '--queries', 2)
+    assert len(costs['rows']) > 4 and {'lock'} <= set(costs['rows'][0])
     asked = printed('ask', photo, *at, '--out', tmp_path / 'request')
     assert asked == dict(file=str(tmp_path / 'request'), bytes=(tmp_path / 'request').stat().st_size)
     answered = printed('answer', tmp_path / 'request', '--index', index, '--out', tmp_path / 'reply')
@@ -252,6 +264,8 @@ def test_json_of_every_step(tmp_path):
     first = printed('read', tmp_path / 'reply', '--key', key)['results'][0]
     name = f'{tmp_path}/found/{first["photo"]}.jpg'
     assert printed('fetch', first['id'], *at, '--out', tmp_path / 'found') == dict(files=[name], thumbnails=True)
+    back = printed('restore', *at, '--out', tmp_path / 'back')
+    assert len(back['files']) == 12 and back['thumbnails'] is True
     assert printed('grant', '--key', key, '--out', tmp_path / 'f.key') == dict(file=str(tmp_path / 'f.key'))
     rotated = printed('rotate', *at, '--new-key', tmp_path / 'next.key')
     assert rotated == dict(folder=index, key_file=str(tmp_path / 'next.key'))

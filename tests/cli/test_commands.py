@@ -17,14 +17,15 @@ from commands import COMMAND, printed, run, run_installed, tree_privacy
 from pictures import album, draw, places, snapshot
 from PIL import Image
 
+from tree_privacy.album import results as results_module
 from tree_privacy.bits import hamming
 from tree_privacy.crypto.keys import OwnerKey, save_key
 from tree_privacy.images.encoder import load_codes
 from tree_privacy.images.photos import folder
 
 COMMANDS = [
-    'demo', 'notebooks', 'lab', 'inspect', 'attack', 'evaluate', 'encode', 'index', 'add', 'remove', 'grant', 'rotate',
-    'search', 'fetch', 'ask', 'answer', 'read']
+    'demo', 'notebooks', 'lab', 'inspect', 'attack', 'costs', 'evaluate', 'encode', 'index', 'add', 'sync', 'remove',
+    'grant', 'rotate', 'search', 'fetch', 'restore', 'ask', 'answer', 'read']
 ROW = {'categories', 'n', 'rule', 'nodes', 'seed', 'queries', 'accuracy', 'recall_10', 'visits', 'height', 'seconds'}
 QUICK = ['--bits', 32, '--size', 32]
 TREE = ['--lock', 'random-matrix']
@@ -85,7 +86,7 @@ def test_inspect(world):
     assert 'every file is as the manifest says' in text
     found = printed('inspect', world / 'cloud')
     assert found['photographs'] == 24 and found['version'] == 1 and found['lock'] == 'random-matrix'
-    assert set(found['bytes']) == {'tree', 'records', 'encoder', 'photos'}
+    assert set(found['bytes']) == {'tree', 'records', 'encoder', 'digests', 'photos'}
     assert all(found['bytes'].values())
     assert {r['fact']: r['cloud']
             for r in found['leaks']}['the order of results'] == {
@@ -112,7 +113,7 @@ def test_inspect_other_locks(lock, worlds):
     found = printed('inspect', world / 'cloud')
     assert found['lock'] == lock
     assert found['photographs'] == 24
-    assert set(found['bytes']) == KINDS[lock] | {'pir-keys', 'records', 'encoder', 'photos'}
+    assert set(found['bytes']) == KINDS[lock] | {'pir-keys', 'records', 'encoder', 'digests', 'photos'}
     assert all(found['bytes'].values())
     assert sum(found['bytes'].values()) == sum(p.stat().st_size for p in (world / 'cloud').rglob('*.safetensors'))
     # a direct fetch names the results, in their order
@@ -189,6 +190,26 @@ def test_search_in_words_and_as_a_picture(world, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ['found.png']
 
 
+@pytest.mark.parametrize('way', [['--fetch', 'direct'], ['--originals', 'photos'], ['--fetch', 'thumbnails', '--json']])
+def test_captions_are_file_names(way, copy, monkeypatch):
+    "Above every result its file's name, not its folder's, and the distance; a long name keeps its end."
+    long = 'b/a-very-long-name-of-a-photograph.png'
+    (copy / 'photos/b/04.png').rename(copy / 'photos' / long)
+    tree_privacy('sync', copy / 'photos', *places(copy))
+    drawn, real = [], results_module.draw_rows
+    monkeypatch.setattr(results_module, 'draw_rows', lambda rows, *more: drawn.extend(rows) or real(rows, *more))
+    way = [copy / word if word == 'photos' else word for word in way]
+    asked = ['search', copy / 'photos' / long, *places(copy), '--k', 5, '--nodes', 100]
+    tree_privacy(*asked, *way, '--picture', copy / 'found.png')
+    found = printed(*asked)['results']
+    [row] = drawn
+    assert row.titles[0].splitlines()[0].endswith('-photograph.png') and len(row.titles) == len(row.pictures) == 5
+    for title, result in zip(row.titles[1:], found[1:], strict=True):
+        assert title == f'{result["photo"].split("/")[-1]}\n{result["distance"]} bits'
+    assert all('/' not in title and len(title.splitlines()[0]) <= 18 for title in row.titles)
+    assert row.query is not None and stat.S_IMODE((copy / 'found.png').stat().st_mode) == 0o600
+
+
 def test_fetch_opens_thumbnails(world, tmp_path):
     ids = [r['id'] for r in printed('search', world / 'photos/a/03.png', *places(world), '--k', 2)['results']]
     lines = tree_privacy('fetch', *ids, *places(world), '--out', tmp_path / 'found').stdout.splitlines()
@@ -240,8 +261,9 @@ def test_add_remove_and_life_without_the_photographs(copies):
     "Changes in place; afterwards index and key suffice."
     lock, copy = copies
     draw(copy / 'more/d/new.png', 77)
-    assert '1 added, 25' in tree_privacy('add', copy / 'more', *places(copy)).stdout
-    assert '2 removed, 23' in tree_privacy('remove', 'a/00.png', 'b/01.png', *places(copy)).stdout
+    assert tree_privacy('add', copy / 'more', *places(copy)).stdout == '1 added; 25 photographs are in the album\n'
+    done = tree_privacy('remove', 'a/00.png', 'b/01.png', *places(copy))
+    assert done.stdout == '2 removed; 23 photographs are in the album\n'
     shutil.copy(copy / 'photos/a/00.png', copy / 'gone.png')
     shutil.copy(copy / 'more/d/new.png', copy / 'new.png')
     shutil.rmtree(copy / 'photos')

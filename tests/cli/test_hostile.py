@@ -24,8 +24,9 @@ from pictures import places as at
 from PIL import Image
 from safetensors.numpy import load, save
 
-from tree_privacy import core
-from tree_privacy.cli import cloud, common
+from tree_privacy import core, output
+from tree_privacy.album.places import trust_beside
+from tree_privacy.cli import cloud
 from tree_privacy.cli.main import main
 from tree_privacy.client import owner as owner_module
 from tree_privacy.client.owner import Owner
@@ -51,7 +52,8 @@ FILE_FIELDS = ['files.records', 'files.records.bytes', 'files.records.sha256']
 EXAMINED = {lock: ['lock', 'ids', 'record_size', 'options', 'fields', *own] for lock, own in OF_LOCKS.items()}
 EXAMINED['random-matrix'] = [*COMMON, *OF_LOCKS['random-matrix'], *FILE_FIELDS]
 FILES = dict({
-    'random-matrix': ['tree', 'records', 'encoder', 'photos'], 'sealed': ['codes', 'records', 'pir-keys'],
+    'random-matrix': ['tree', 'records', 'encoder', 'photos', 'digests'],
+    'sealed': ['codes', 'records', 'pir-keys', 'digests'],
     'private-walk': ['buckets', 'client-data', 'pir-keys', 'photos']})
 LOCKED = [(lock, kind) for lock, kinds in FILES.items() for kind in kinds]
 HOWS = ['missing', 'truncated', 'middle']
@@ -251,7 +253,8 @@ def test_broken_files_among_good_ones_are_skipped_by_name(works, tmp_path):
 
 def test_adding_nothing_new_is_no_error(home, works):
     out, err = works('add', home / 'photos', *at(home))
-    assert out.startswith('0 added, 12') and '12 photographs are in the index already' in err
+    assert out == 'nothing changed; 12 photographs are in the album\n'
+    assert '12 left alone: in the album already (' in err
 
 
 def test_labels_that_are_not_used_are_a_warning(works, tmp_path):
@@ -451,7 +454,7 @@ def test_fetch_overwrites_nothing(home, refused, works):
 
 def test_fetch_into_a_file_or_onto_a_full_disk_leaves_nothing(home, refused, monkeypatch):
     refused('', 'fetch', 0, 1, *at(home), '--out', home / 'request')
-    real, count = common.write_atomic, [0]
+    real, count = output.write_atomic, [0]
 
     def full(path, data, *mode):
         count[0] += 1
@@ -459,7 +462,7 @@ def test_fetch_into_a_file_or_onto_a_full_disk_leaves_nothing(home, refused, mon
             raise OSError(28, 'No space left on device', str(path))
         return real(path, data, *mode)
 
-    monkeypatch.setattr(common, 'write_atomic', full)
+    monkeypatch.setattr(output, 'write_atomic', full)
     refused('No space left', 'fetch', 0, 1, 2, *at(home), '--out', home / 'found')
 
 
@@ -473,7 +476,7 @@ def test_results_have_nowhere_to_go(home, refused):
 
 
 def test_removing_what_is_not_there_or_everything(home, refused):
-    refused('nothing was removed', 'remove', 'a/00.png', 'missing.png', *at(home))
+    refused('nothing was changed', 'remove', 'a/00.png', 'missing.png', *at(home))
     refused('delete the folder', 'remove', *[f'{"abc"[i % 3]}/{i:02}.png' for i in range(12)], *at(home))
 
 
@@ -519,7 +522,7 @@ def test_full_disk_in_the_command(home, refused, monkeypatch):
 @posix
 def test_a_name_with_a_zero_byte(home, refused, works, monkeypatch):
     "Another program may have sealed such a name: it is shown on one line, and nothing is written or read under it."
-    owner = Owner(keys.load_key(home / 'mine.key'), common.trust_beside(home / 'mine.key'))
+    owner = Owner(keys.load_key(home / 'mine.key'), trust_beside(home / 'mine.key'))
     for module in (records, owner_module):
         monkeypatch.setattr(module, 'check_names', lambda names: None)
     code = np.full((1, 8), 255, np.uint8)
@@ -848,16 +851,23 @@ def test_every_damaged_file_is_noticed(lock, kind, how, home, refused, run):
     refused(path.stem, 'inspect', home / 'cloud', '--verify')
     if kind == 'photos':
         refused('', 'fetch', *range(12), *at(home), '--how', 'direct', '--out', home / 'found')
+        refused('', 'restore', *at(home), '--out', home / 'back')
+    elif kind == 'digests':  # read by the owner alone, before every change
+        draw(home / 'more/new.png', 55)
+        for command in (['add', home / 'more'], ['add', home / 'photos'], ['sync', home / 'photos'],
+                        ['sync', home / 'more', '--yes'], ['remove', 'a/00.png']):
+            refused(path.stem, *command, *at(home))
     else:
-        for command in (['search', query(home)], ['ask', query(home), '--out',
-                                                  home / 'x'], ['fetch', 1, '--out', home / 'found']):
+        ask = [] if lock == 'sealed' else [['ask', query(home), '--out', home / 'x']]  # nothing to ask under that one
+        for command in (['search', query(home)], *ask, ['fetch', 1, '--out', home / 'found']):
             refused(path.stem, *command, *at(home))
         refused(path.stem, 'answer', home / 'request', '--index', home / 'cloud', '--out', home / 'x')
 
 
 @pytest.mark.parametrize('how', HOWS)
 @pytest.mark.parametrize('lock, kind',
-                         [*(('random-matrix', kind) for kind in ('records', 'encoder', 'photos')), ('sealed', 'codes')])
+                         [*(('random-matrix', kind) for kind in ('records', 'encoder', 'photos', 'digests')),
+                          ('sealed', 'codes')])
 def test_damage_is_not_signed_by_the_next_change(lock, kind, how, home, refused):
     "A change that copies a damaged file into a new one is refused, or the damage would look sound ever after."
     path = next(generation(home).glob(f'{kind}*'))

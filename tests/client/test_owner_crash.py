@@ -3,6 +3,7 @@
 The steps of the store alone, for all four jobs, a hundred kills, and the lock that keeps two writers apart are tested
 in store/test_writing_and_crashes.py.
 """
+import hashlib
 import os
 import shutil
 
@@ -16,11 +17,11 @@ from pictures import Made, album, draw, snapshot
 
 import tree_privacy.client.owner as owner_module
 import tree_privacy.store.writer as writer_module
-from tree_privacy.client.owner import Created, Owner
+from tree_privacy.client.owner import Change, Created, Owner
 from tree_privacy.client.transport import Local, run
 from tree_privacy.client.user import User
 from tree_privacy.cloud.service import CloudService
-from tree_privacy.core import AccessError, InputError
+from tree_privacy.core import AccessError, InputError, NotFoundError
 from tree_privacy.crypto.keys import OwnerKey
 from tree_privacy.images.photos import folder as folder_of
 from tree_privacy.images.photos import names_only
@@ -31,21 +32,41 @@ forks = pytest.mark.skipif(not hasattr(os, 'fork'), reason='these tests fork')
 BITS = 64
 
 
-def content(name):
-    "The bytes of a made-up photograph: always the same for a name."
-    return name.encode() * 400
+def content(number):
+    "The bytes of a made-up photograph: always the same for a number."
+    return f'{number:03}/'.encode() * 400
+
+
+def code(number):
+    "Its code, packed."
+    return np.random.default_rng(number).integers(0, 256, BITS // 8, dtype=np.uint8)
 
 
 def names_of(numbers):
     return [f'{i % 3}/{i:03}.jpg' for i in numbers]
 
 
+def named(numbers):
+    "Numbers of photographs by their names."
+    return dict(zip(names_of(numbers), numbers, strict=True))
+
+
+class Digested(Made):
+    "Made-up photographs that can be told by their content."
+
+    def digest(self, i):
+        return hashlib.sha256(self.read(i)).digest()[:16]
+
+
+def photographs(numbers):
+    "Made-up photographs, numbers by names, and their codes."
+    every = list(numbers.values())
+    return Digested(list(numbers), None, None, lambda i: content(every[i])), np.stack([code(i) for i in every])
+
+
 def collection(first, last):
     "Made-up photographs and their codes."
-    names = names_of(range(first, last))
-    seeds = [np.random.default_rng(i) for i in range(first, last)]
-    codes = np.stack([rng.integers(0, 256, BITS // 8, dtype=np.uint8) for rng in seeds])
-    return Made(names, None, None, lambda i: content(names[i])), codes
+    return photographs(named(range(first, last)))
 
 
 def create(folder, key, lock='random-matrix'):
@@ -57,13 +78,25 @@ def add(folder, key):
 
 
 def remove(folder, key):
-    Owner(key).remove(folder, names_of(range(0, 20, 3)))
+    Owner(key).remove(folder, GONE)
 
 
-OLD, NEW = set(names_of(range(20))), set(names_of(range(100, 120)))
+GONE, MOVED = names_of(range(0, 20, 3)), {'1/001.jpg': 'moved/001.jpg', '2/005.jpg': '0/003.jpg'}
+ANOTHER = {'0/000.jpg': 200}  # another photograph under the name of one that goes
+
+
+def change(folder, key):
+    "Add, replace, remove and rename, one of them to a name that becomes free."
+    added, codes = photographs(named(range(20, 30)) | ANOTHER)
+    Owner(key).change(folder, Change(added, codes, frozenset(GONE), MOVED))
+
+
+OLD, NEW = named(range(20)), named(range(100, 120))
+STAY = {name: i for name, i in OLD.items() if name not in GONE}
+CHANGED = {MOVED.get(name, name): i for name, i in STAY.items()} | named(range(20, 30)) | ANOTHER
 JOBS = {'create': (create, False, NEW), 'replace': (create, True, NEW),
-        'add': (add, True, OLD | set(names_of(range(20, 30)))),
-        'remove': (remove, True, OLD - set(names_of(range(0, 20, 3))))}
+        'add': (add, True, OLD | named(range(20, 30))), 'remove': (remove, True, STAY),
+        'change': (change, True, CHANGED)}
 
 
 @pytest.fixture(scope='module')
@@ -86,7 +119,9 @@ def prepared(before, exists, place):
 
 
 def whole(folder, key):
-    "The names in an index, after opening, comparing, searching and fetching everything; None where there is none."
+    """Numbers of the photographs in an index by name, after opening, comparing, searching and fetching everything; None
+    where there is none.
+    """
     if not (folder / MANIFEST).exists():
         return None
     reader = IndexReader(folder)
@@ -95,10 +130,13 @@ def whole(folder, key):
     now, line = Owner(key).open(folder), Local(CloudService(folder))
     user = User.connect(key.grant(), line)
     fetched = run(user.fetch(now.collection.ids.tolist(), 'direct'), line)
-    assert {one.name: one.data for one in fetched} == {name: content(name) for name in now.collection.names}
+    there = {one.name: int(one.data[:3]) for one in fetched}
+    assert list(there) == now.collection.names and [one.data for one in fetched] == [content(i) for i in there.values()]
+    assert [hashlib.sha256(one.data).digest()[:16] for one in fetched] == [x.tobytes() for x in now.digests]
+    assert (now.collection.codes == np.stack([code(i) for i in there.values()])).all()
     hits = run(user.search(now.collection.codes[0], 3), line).hits
     assert len(hits) == 3 and hits[0].distance == 0 and now.encoder == user.encoder_bytes() == bytes(5000)
-    return set(now.collection.names)
+    return there
 
 
 def rubbish(folder):
@@ -119,7 +157,7 @@ def check_after(job, folder, key):
         create(folder, key)
     else:
         Owner(key).remove(folder, [min(names)])
-    assert whole(folder, key) == (names - {min(names)} if names else new)
+    assert whole(folder, key) == ({name: i for name, i in names.items() if name != min(names)} if names else new)
     assert not rubbish(folder) and len([p for p in folder.iterdir() if GENERATION.fullmatch(p.name)]) == 1
     return 'within' if left else 'after' if names == new else 'before'
 
@@ -136,7 +174,8 @@ def die(work, step):
 
 @forks
 @pytest.mark.parametrize('job, lock', [('create', 'random-matrix'), ('add', 'random-matrix'), ('add', 'sealed'),
-                                       ('remove', 'sealed'), ('replace', 'random-matrix')])
+                                       ('remove', 'sealed'), ('replace', 'random-matrix'),
+                                       ('change', 'random-matrix'), ('change', 'sealed')])
 def test_death_before_every_step(job, lock, befores, tmp_path):
     "Die before the first, the second, … step of writing, until the writing gets through."
     work, exists, _ = JOBS[job]
@@ -187,7 +226,9 @@ def test_full_disk_at_every_write(variant, tmp_path, monkeypatch):
     key, codes, real = OwnerKey.generate(), crowded(3, 20, 16), writer_module.write_new
     folder = tmp_path / 'index'
     for job in (lambda: index_of(variant, folder, codes, key),
-                lambda: Owner(key).add(folder, names_only(['new/1']), codes[:1])):
+                lambda: Owner(key).add(folder, names_only(['new/1']), codes[:1]),
+                lambda: Owner(key).change(folder, Change(names_only(['0/000']), codes[:1], frozenset(['0/000']),
+                                                         {'1/001': 'moved'}))):
         before = state(folder)
         for number in range(1, 30):
             count = [0]
@@ -239,6 +280,51 @@ def test_two_adds_lose_nothing(photos, tmp_path, monkeypatch):
     assert len(Owner(key).open(folder).collection) == 12 and not rubbish(folder)
 
 
+@pytest.mark.parametrize('second', ['add', 'change', 'remove'])
+def test_two_changes_lose_nothing(second, befores, tmp_path, monkeypatch):
+    "The same for a change of everything at once: the first to be ready wins, whatever the second does."
+    folder, key = prepared(befores['sealed'], True, tmp_path / 'index'), befores['sealed'][1]
+    real = owner_module.IndexWriter
+    work, _, wanted = JOBS[second]
+
+    def late(*args, **more):
+        monkeypatch.setattr(owner_module, 'IndexWriter', real)
+        work(folder, key)
+        return real(*args, **more)
+
+    monkeypatch.setattr(owner_module, 'IndexWriter', late)
+    with pytest.raises(InputError, match='changed .* meanwhile'):
+        change(folder, key)
+    assert whole(folder, key) == wanted and not rubbish(folder)
+
+
+CLASHES = [  # what is wrong in a change, and what is said
+    (dict(gone=frozenset(['9/999.jpg'])), 'nothing was changed'),
+    (dict(renamed={'9/999.jpg': 'x'}), 'nothing was changed'),
+    (dict(renamed={'0/000.jpg': '1/001.jpg'}), 'one name'),
+    (dict(renamed={'0/000.jpg': 'x', '1/001.jpg': 'x'}), 'one name'),
+    (dict(renamed={'0/000.jpg': 'a\0b'}, gone=frozenset(['1/001.jpg'])), 'zero byte'),
+    (dict(gone=frozenset(OLD)), 'remove every photograph')]
+
+
+@pytest.mark.parametrize('wrong, said', CLASHES)
+def test_a_change_that_cannot_be_changes_nothing(wrong, said, befores, tmp_path):
+    "Also the rest of it is not done."
+    folder, key = prepared(befores['sealed'], True, tmp_path / 'index'), befores['sealed'][1]
+    with pytest.raises((InputError, NotFoundError), match=said):
+        Owner(key).change(folder, Change(**wrong))
+    assert whole(folder, key) == OLD and read_manifest(folder).version == 1 and not rubbish(folder)
+
+
+@pytest.mark.parametrize('names, renamed', [(['1/001.jpg'], {}), (['x.jpg'], {'1/001.jpg': 'x.jpg'})])
+def test_a_name_that_is_taken(names, renamed, befores, tmp_path):
+    "A new photograph under the name of one that stays, as it is or as it will be."
+    folder, key = prepared(befores['sealed'], True, tmp_path / 'index'), befores['sealed'][1]
+    with pytest.raises(InputError, match='in the index already'):
+        Owner(key).change(folder, Change(*photographs({names[0]: 40}), renamed=renamed))
+    assert whole(folder, key) == OLD
+
+
 def test_two_creates_respect_each_other(tmp_path, monkeypatch):
     "Where somebody with another key made an index there meanwhile, it is not replaced."
     folder, mine, other, real = tmp_path / 'index', OwnerKey.generate(), OwnerKey.generate(), owner_module.IndexWriter
@@ -277,7 +363,9 @@ def test_photographs_that_change_while_they_are_sealed(change, photos, tmp_path)
     who.create(index, folder_of(album(tmp_path / 'old', 5)), codes(5), b'encoder', **more)
     jobs = {'replace': lambda found: who.create(index, found, codes(9), b'new', **more),
             'create': lambda found: who.create(new, found, codes(9), b'new', **more),
-            'add': lambda found: who.add(index, found, codes(9))}
+            'add': lambda found: who.add(index, found, codes(9)),
+            'change': lambda found: who.change(index, Change(found, codes(9), frozenset(['a/00.png']),
+                                                             {'b/01.png': 'b'}))}
     for what, work in jobs.items():
         album(tmp_path / what, 9, 'xyz')
         before, found = snapshot(index), folder_of(tmp_path / what)

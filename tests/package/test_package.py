@@ -102,7 +102,7 @@ def test_wheel_metadata(wheel):
 
 HEAVY = {'torch', 'torchvision', 'scikit-learn', 'scipy', 'matplotlib', 'ipywidgets', 'pillow', 'jupyterlab', 'nbdev'}
 USED = {  # who uses the package, and some of what that takes
-    'requirements': {'numpy', 'cryptography', 'safetensors', 'fastcore', 'tqdm'},
+    'requirements': {'numpy', 'cryptography', 'safetensors', 'fastcore', 'tqdm', 'shtab'},
     'cloud_requirements': {'seal-python', 'numba'},
     'photos_requirements': {'torch', 'pillow', 'pillow-heif', 'pathspec', 'matplotlib', 'scikit-learn', 'scipy'},
     'lab_requirements': {'jupyterlab', 'nbdev', 'ipywidgets'},

@@ -21,6 +21,7 @@ from ..images.changes import Changes, compare
 from tree_privacy.album.places import (
     Connection,
     KeyRing,
+    agreed,
     can_ask,
     check_places,
     connect,
@@ -134,7 +135,7 @@ def _may_remove(album: OpenedAlbum, gone: list[str], photos: PhotoSet, yes: bool
     question = f'{len(gone)} of {len(album)} photographs in the album are not in the folder any more ({shown})'
     if not can_ask():
         raise InputError(f'{question}: add --yes (yes=True) to remove them from the album; nothing was changed')
-    return input(f'{question}. Remove them from the album? [y/N] ').strip().lower() in ('y', 'yes')
+    return agreed(f'{question}. Remove them from the album?')
 
 def _sync(album: ChangedAlbum, photos: PhotoSet, yes: bool, cache: bool) -> Changes:
     "Add, replace, rename and remove in one version."
