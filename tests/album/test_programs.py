@@ -46,11 +46,14 @@ def test_three_parties(folder):
     assert sum(len(lines(name)) for name in ('owner.py', 'cloud.py', 'friend.py')) <= 25
     ended(start('owner.py', folder))
     cloud = start('cloud.py', folder)
-    while not (folder / 'cloud.socket').exists():
-        assert cloud.poll() is None, cloud.communicate()
-        time.sleep(.05)
-    out = ended(start('friend.py', folder))
-    ended(cloud)
+    try:
+        while not (folder / 'cloud.socket').exists():
+            assert cloud.poll() is None, cloud.communicate()
+            time.sleep(.05)
+        out = ended(start('friend.py', folder))
+        ended(cloud)
+    finally:
+        cloud.kill()  # where the friend failed it would wait for ever
     distances = [int(line.split()[0]) for line in out.splitlines()]
     assert len(distances) == 3 and distances == sorted(distances) and '.png' in out
 
