@@ -45,6 +45,15 @@ class Report(Sequence[T]):
         return self.text
 
 # %% ../nbs/11_output.ipynb #81b6108b
+def _is_key(path: Path) -> bool:
+    "Whether a file looks like a key file: nothing else may ever replace it."
+    try:
+        with open(path, 'rb') as file:
+            beginning = file.read(200)
+    except OSError:
+        return False
+    return b'"tree_privacy"' in beginning and b'"key"' in beginning
+
 def check_output(
     path: AnyPath,  # of a file that will be written
 ) -> None:
@@ -57,6 +66,8 @@ def check_output(
         raise InputError(f'{path} is a folder: wanted the name of a file')
     if os.path.lexists(path) and not path.is_file():
         raise InputError(f'{path} is a device, a pipe or a link that leads nowhere: wanted the name of a file')
+    if path.is_file() and _is_key(path):
+        raise InputError(f'{path} is a key file, which is never overwritten: give another name')
 
 
 def write_output(
@@ -78,7 +89,7 @@ def write_all(
     try:
         for place, data in places.items():
             for missing in [p for p in reversed(place.parents) if not p.exists()]:
-                missing.mkdir()
+                missing.mkdir(mode=0o700)
                 made.append(missing)
             write_output(place, data, mode)
             made.append(place)

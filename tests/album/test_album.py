@@ -65,7 +65,7 @@ def test_a_grid_in_a_notebook(album, home):
 
 def test_titles_are_file_names(album, home):
     row = album.search(home / 'Photos/a/00.png', k=2).row()
-    assert row.titles[0] == '00.png\n0 bits' and len(row.pictures) == 2 and row.query.size == (40, 30)
+    assert row.titles[0] == 'a/00.png\n0 bits' and len(row.pictures) == 2 and row.query.size == (40, 30)
 
 
 @pytest.mark.parametrize('lock', ['homomorphic', 'private-walk', 'random-matrix', 'decoy-walk'])
@@ -90,7 +90,7 @@ def test_saving(album, home):
 
 
 def test_originals_instead_of_fetching(home, monkeypatch):
-    "With the folder at hand no picture is fetched: the cloud is asked for the codes alone, and nothing is kept of before."
+    "With the folder at hand no picture is fetched: the cloud is asked for the codes only."
     monkeypatch.setenv('TREE_PRIVACY_CACHE', str(home / 'cache'))
     album = Album.open(home / 'cloud', home / 'mine.key', originals=home / 'Photos')
     transport = Recorded(album.connection().transport)

@@ -82,7 +82,12 @@ def _search(album: SearchedAlbum, photo: Any, k: int, nodes: int, fetch: str | N
 
 def _bringer(album: SearchedAlbum, fetch: str | None, stored: bool) -> Callable[[list[Result]], list[bytes]]:
     "A function that brings the pictures of results, from the folder that was indexed or from the index."
+    index = album.manifest.index
+
     def bring(results: list[Result]) -> list[bytes]:
+        if album.manifest.index != index:
+            raise InputError('the album was moved to a new key after this search, and its numbers are others now: '
+                             'search again')
         if album.originals is not None:
             return [original(album.originals, result.name or '') for result in results]
         way = fetch if fetch in FETCHES else best_fetch(album.manifest, True)
@@ -127,22 +132,26 @@ def _add(album: ChangedAlbum, photos: PhotoSet, cache: bool) -> Changes:
                    left_alone={why: names for why, names in reasons.items() if names})
 
 # %% ../../nbs/album/80_album.ipynb #6b5e8dff
-def _may_remove(album: OpenedAlbum, gone: list[str], photos: PhotoSet, yes: bool) -> bool:
+def _may_remove(album: OpenedAlbum, gone: list[str], yes: bool, keep: bool) -> bool:
     "Whether photographs that are gone may be removed; raises `InputError` where nobody can be asked."
-    if not gone or yes:
-        return bool(gone)
-    shown = ', '.join(map(printable, gone[:3])) + (' ...' if len(gone) > 3 else '')
-    question = f'{len(gone)} of {len(album)} photographs in the album are not in the folder any more ({shown})'
+    if yes and keep:
+        raise InputError('--yes removes what is gone and --keep keeps it: give one of the two')
+    if not gone or yes or keep:
+        return bool(gone) and not keep
+    shown = ', '.join(map(printable, gone[:10])) + (f' and {len(gone) - 10} more' if len(gone) > 10 else '')
+    question = (f'{len(gone)} of {len(album)} photographs in the album are not in this folder ({shown}); '
+                'they were deleted, or came from another folder')
     if not can_ask():
-        raise InputError(f'{question}: add --yes (yes=True) to remove them from the album; nothing was changed')
+        raise InputError(f'{question}: add --yes to remove them from the album, or --keep to keep them; '
+                         'nothing was changed')
     return agreed(f'{question}. Remove them from the album?')
 
-def _sync(album: ChangedAlbum, photos: PhotoSet, yes: bool, cache: bool) -> Changes:
+def _sync(album: ChangedAlbum, photos: PhotoSet, yes: bool, keep: bool, cache: bool) -> Changes:
     "Add, replace, rename and remove in one version."
     author = album.owner()
     now = author.open(album.folder)
     found = compare(photos, now.collection.names, now.digests)
-    removing = _may_remove(album, found.gone, photos, yes)
+    removing = _may_remove(album, found.gone, yes, keep)
     ready = _encode(album, select(photos, found.new + found.changed), cache)
     there = set(now.collection.names)
     replaced = [name for name in ready.photos.names if name in there]
@@ -177,6 +186,8 @@ def _create(at: Path, ring: KeyRing, new: bool, photos: PhotoSet, encoder: Encod
         if new and ring.file and not Path(at, MANIFEST).exists():
             ring.file.unlink()
         raise
+    if ring.file and not ring.file.exists():  # another run that made the same key file was interrupted
+        save_key(ring.key, ring.file, phrase)
 
 # %% ../../nbs/album/80_album.ipynb #caf6ecce
 def _restore(album: SearchedAlbum, out: AnyPath) -> list[Path]:
@@ -202,6 +213,9 @@ class OpenedAlbum:
         ring: KeyRing,  # the key, and what it remembers
         originals: AnyPath | None = None,  # folder that was indexed: pictures are taken from there
     ) -> None:
+        if not isinstance(ring, KeyRing):
+            raise InputError(f'the key is of type {type(ring).__name__}: make an album with Album.create(photos, at, key) '
+                             'or open one with Album.open(at, key)')
         self.at, self.ring, self.originals = at, ring, originals
         self._connected: tuple[str, Connection] | None = None
         self._encoder: tuple[bytes, Encoder] | None = None
@@ -276,6 +290,8 @@ class SearchedAlbum(OpenedAlbum):
 
 # %% ../../nbs/album/80_album.ipynb #8cf2b3bd
 def _photo_set(photos: AnyPath | PhotoSet) -> PhotoSet:
+    if not isinstance(photos, PhotoSet | str | os.PathLike):
+        raise InputError(f'{type(photos).__name__} is no collection: wanted a folder of photographs, or a PhotoSet')
     return photos if isinstance(photos, PhotoSet) else folder(photos)
 
 class ChangedAlbum(SearchedAlbum):
@@ -289,17 +305,20 @@ class ChangedAlbum(SearchedAlbum):
 
     def sync(self,
         photos: AnyPath | PhotoSet,  # the folder that was indexed, as it is now
-        yes: bool = False,  # remove what is gone without asking
+        yes: bool = False,  # remove what is gone without asking; what `add` took from other folders is gone, too
+        keep: bool = False,  # keep what is gone, without asking
         cache: bool = True,  # keep the network's features
     ) -> Changes:  # what was done
         "Add what is new, replace what changed, follow new names, and remove what is gone."
-        return _sync(self, _photo_set(photos), yes, cache)
+        return _sync(self, _photo_set(photos), yes, keep, cache)
 
     def remove(self,
         names: Iterable[str],  # of photographs
     ) -> Changes:  # what was removed
         "Remove photographs by name, with their sealed files."
         wanted = [names] if isinstance(names, str) else list(dict.fromkeys(names))
+        if not wanted:
+            raise InputError('there are no names to remove: give names as a search shows them')
         self.owner().remove(self.folder, wanted)
         return Changes(len(self), removed=wanted)
 
@@ -373,7 +392,7 @@ class Album(StudiedAlbum):
         if passphrase and not new:
             raise InputError(f'{key} exists: --passphrase locks new key files only; leave it out')
         phrase = new_passphrase(passphrase)
-        found = photos if isinstance(photos, PhotoSet) else folder(photos)
+        found = _photo_set(photos)
         _create(place, ring, new, found, encoder or Encoder(bits), labels, lock, keep, cache, phrase, options)
         return cls(place, ring)
 
@@ -384,8 +403,13 @@ class Album(StudiedAlbum):
         originals: AnyPath | None = None,  # folder that was indexed: pictures are taken from there
     ) -> Album:  # ready to search
         "Open an album; raises `AccessError` for another key, `RollbackError` for an old index."
+        if not isinstance(at, str | os.PathLike) and not hasattr(at, 'send'):
+            raise InputError(f'{type(at).__name__} is no place for an album: wanted a folder, or a line to a cloud')
         place = index_folder(at) if isinstance(at, str | os.PathLike) else at
         album = cls(place, open_key(key), originals)
+        if isinstance(place, Path) and album.ring.file and album.ring.file.resolve().is_relative_to(place.resolve()):
+            warnings.warn(f'{album.ring.file} lies inside {place}, which the cloud gets: move it out, and if the cloud '
+                          'has it already, move the index to a new key (rotate)', stacklevel=2)
         check_signature(album.manifest, album.ring.key)
         album.ring.trust.check(album.manifest)
         return album

@@ -27,17 +27,17 @@ else:
     Picture = Any  # so that importing this loads no Pillow
 
 # %% auto #0
-__all__ = ['R', 'short_name', 'PictureRow', 'draw_rows', 'write_figure', 'Result', 'PictureResults', 'SearchResults', 'jpeg_name',
-           'places_for']
+__all__ = ['COLUMNS', 'R', 'short_name', 'PictureRow', 'draw_rows', 'check_picture_output', 'write_figure', 'Result',
+           'PictureResults', 'SearchResults', 'jpeg_name', 'places_for']
 
 # %% ../../nbs/album/62_results.ipynb #1530609f
 def short_name(
     name: str,  # of a photograph, with its folders
-    most: int = 18,  # characters
+    most: int = 20,  # characters
 ) -> str:  # at most that many
-    "The last part of a name, shortened at its beginning."
-    last = printable(name.rsplit('/', 1)[-1])
-    return last if len(last) <= most else '…' + last[1 - most:]
+    "A name, shortened at its beginning."
+    shown = printable(name)
+    return shown if len(shown) <= most else '…' + shown[1 - most:]
 
 # %% ../../nbs/album/62_results.ipynb #a3e286ea
 @dataclass(frozen=True)
@@ -47,34 +47,57 @@ class PictureRow:
     pictures: list[Picture]  # nearest first
     titles: list[str]  # one a picture
 
+COLUMNS = 10  # results in one line of a figure
+
+def _lines(rows: Sequence[PictureRow]) -> list[list[tuple[Any, str]]]:
+    "Pictures with their titles, line by line: a query first, and at most `COLUMNS` results behind it."
+    lines = []
+    for row in rows:
+        found = list(zip(row.pictures, row.titles, strict=True))
+        asked = [] if row.query is None else [(row.query, 'query')]
+        parts = [found[start:start + COLUMNS] for start in range(0, max(1, len(found)), COLUMNS)]
+        blank = [(None, '')] * len(asked)
+        lines += [(asked if number == 0 else blank) + part for number, part in enumerate(parts)]
+    return lines
+
 def draw_rows(
     rows: Sequence[PictureRow],  # one a query
     tree: Callable[[Any], Any] | None = None,  # draws a tree on matplotlib axes below the rows
 ) -> Any:  # matplotlib figure
-    "Draw queries, each with its results to the right."
+    "Draw queries, each with its results to the right, ten in a line."
     with needs('photos'):
         from matplotlib.figure import Figure
-    columns = 1 + max(len(row.pictures) for row in rows)
-    heights = [1.45 * len(rows)] + [3.] * bool(tree)
+    lines = _lines(rows)
+    columns = max(map(len, lines))
+    heights = [1.45 * len(lines)] + [3.] * bool(tree)
     figure = Figure(figsize=(1.1 * columns, sum(heights)), layout='constrained')
     top, *below = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
-    for line, row in zip(top.subplots(len(rows), columns, squeeze=False), rows, strict=True):
-        for ax in line:
+    for axes, line in zip(top.subplots(len(lines), columns, squeeze=False), lines, strict=True):
+        for ax in axes:
             ax.axis('off')
-        shown = [(row.query, 'query')] if row.query is not None else []
-        shown += list(zip(row.pictures, row.titles, strict=True))
-        for ax, (picture, title) in zip(line, shown, strict=False):
-            ax.imshow(picture)
-            ax.set_title(title, fontsize=7)
+        for ax, (picture, title) in zip(axes, line, strict=False):
+            if picture is not None:
+                ax.imshow(picture)
+                ax.set_title(title, fontsize=7, parse_math=False)
     if tree:
         tree(below[0].subplots())
     return figure
+
+def check_picture_output(
+    path: AnyPath,  # of a PNG file that will be written; only another PNG file is replaced
+) -> None:
+    "Raise `InputError` where a picture cannot be written, before work is spent on it."
+    check_output(path)
+    place = Path(path)
+    if place.is_file() and place.stat().st_size and place.read_bytes()[:4] != b'\x89PNG':
+        raise InputError(f'{place} is there and is no PNG picture: give another name')
 
 def write_figure(
     path: AnyPath,  # of the PNG file; one that is there is replaced
     figure: Any,  # matplotlib figure
 ) -> None:
-    "Write a figure as a file that only you can read."
+    "Write a figure as a file that only you can read; raises `InputError` where another kind of file is there."
+    check_picture_output(path)
     file = io.BytesIO()
     figure.savefig(file, format='png', dpi=110)
     write_output(path, file.getvalue())
@@ -127,7 +150,7 @@ class PictureResults(Sequence[Result]):
         path: AnyPath,  # of the PNG file; one that is there is replaced
     ) -> None:
         "Write the picture that `show` gives."
-        check_output(path)
+        check_picture_output(path)
         write_figure(path, self.show())
 
     def save(self,
@@ -241,6 +264,8 @@ def places_for(
     out, places = Path(folder), dict[Path, bytes]()
     for name, data in files:
         check_names([name])
+        if '..' in Path(name).parts:
+            raise InputError(f'{printable(name)} leads out of a folder: nothing was written')
         place = out / (name if whole and Path(name).suffix.lower() in SUFFIXES else jpeg_name(name))
         if not place.resolve().is_relative_to(out.resolve()):
             raise InputError(f'{printable(name)} would be written outside of {out}: nothing was written')

@@ -32,12 +32,20 @@ def _staged(author: Owner, index: Path, lock: str | None, **options: Any) -> Sta
         Owner(author.key).create(other, photos, now.collection.codes, now.encoder, lock=lock, photos='none')
         return stage_index(other, author.key, **options)
 
-def _attack_text(stage: Stage, rows: list[AttackResult]) -> str:
-    "The table, and why what is missing is missing."
+def _verdict(rows: list[AttackResult]) -> str:
+    "One sentence: where the cloud recovers clearly more than guessing would."
+    found = [f'{row.attack} ({row.recovered:.3f} of it, {row.guessing:.3f} by guessing)' for row in rows
+             if row.recovered is not None and row.low is not None and row.guessing is not None
+             and row.low > row.guessing + .02]
+    return f'The cloud recovers more than guessing would: {"; ".join(found) if found else "nothing"}.'
+
+def _attack_text(stage: Stage, rows: list[AttackResult], fetch: str) -> str:
+    "A verdict, the attacks that apply, and why the others do not."
     seen, known = stage.observation, stage.knowledge
-    searches = len(stage.truth.queries)
-    lines = [f'{len(seen.ids)} photographs, {seen.bits} bits; the cloud saw {searches} searches and knows '
-             f'{len(known.leaves)} photographs. Recovered / by guessing, seconds:']
+    searches = len(seen.trapdoors) if seen.trapdoors is not None else 0
+    lines = [f'{len(seen.ids)} photographs, {seen.bits} bits, lock {seen.lock}. The cloud saw {searches} requests of '
+             f'searches, and what they fetched (way of fetching: {fetch}). It knows {len(known.leaves)} photographs.',
+             _verdict(rows), '', 'Recovered / by guessing, seconds:']
     applied = [row for row in rows if row.recovered is not None]
     lines.append(attack_table(applied, times=True) if applied else 'none of these attacks applies')
     reasons: dict[str, list[str]] = {}
@@ -66,4 +74,4 @@ def attack_index(
     stage = _staged(author, index, lock, known_pairs=known_pairs, queries=queries, fetch=fetch,
                     evidence=partial(evidence_needed, names))
     rows = run_attacks(stage.observation, stage.knowledge, stage.truth, names, seconds)
-    return Report(rows, _attack_text(stage, rows))
+    return Report(rows, _attack_text(stage, rows, fetch))

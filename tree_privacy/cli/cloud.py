@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from .common import Command, IndexFolder
 from ..core import progress
-from ..output import read_file, write_output
+from ..output import printable, read_file, write_output
 
 if TYPE_CHECKING:
     from tree_privacy.locks.exposure import Leak
@@ -147,7 +147,7 @@ def inspect_text(
 
 # %% ../../nbs/cli/91_cloud.ipynb #4a2f012b
 COMMANDS = {
-    'answer': Command(answer, lambda r: f'{r.file}: {r.bytes} bytes for the user', asdict,
+    'answer': Command(answer, lambda r: f'{printable(r.file)}: {r.bytes} bytes for the user', asdict,
                       'answer request --index cloud --out reply'),
     'inspect': Command(inspect, inspect_text, inspect_data, 'inspect cloud'),
 }

@@ -171,7 +171,7 @@ def one_line(
     "An error's text on one line."
     from tree_privacy.output import printable
     if isinstance(error, OSError) and error.strerror:
-        name = f'{error.filename}: ' if error.filename else ''
+        name = f'{printable(str(error.filename))}: ' if error.filename else ''
         full = error.errno == 28
         kept = '; what was there is as it was' if error.filename else ''
         return f'{name}{error.strerror}' + (f': make room and try again{kept}' if full else '')
@@ -219,10 +219,10 @@ def _show_warning(message, category, *rest, **more):
 def _checked(args):
     "Arguments with ~ expanded; raises `InputError` for one that is empty or holds a zero byte."
     from tree_privacy.core import InputError
-    for value in args.values():
+    for name, value in args.items():
         words = [value] if isinstance(value, str) else value if isinstance(value, list) else []
         if any(isinstance(word, str) and (word == '' or '\0' in word) for word in words):
-            raise InputError('an argument is empty, or holds a zero byte: wanted a name')
+            raise InputError(f'an argument is empty, or holds a zero byte ({name}): wanted a name')
     return {name: os.path.expanduser(value) if isinstance(value, str) and value.startswith('~') else value
             for name, value in args.items()}
 

@@ -32,6 +32,7 @@ class Indexed:
     key_file: str  # that opens it
     new_key: bool  # whether that file was made
     replaced: int | None  # photographs of the index that was there, or None
+    thumbnails: bool  # whether it keeps thumbnails, and not the files
 
 # %% ../../nbs/cli/89_owner.ipynb #24638d7c
 def index(
@@ -73,7 +74,7 @@ def index(
     given: dict[str, Any] = {name: value for name, value in (('form', form), ('rule', rule)) if value is not None}
     album = Album.create(found, place, key, encoder=encoder, labels=labels_for(options, found), lock=lock, keep=photos,
                          cache=not no_cache, passphrase=passphrase, **given)
-    return Indexed(index, len(album), album.manifest.lock, key, made, old)
+    return Indexed(index, len(album), album.manifest.lock, key, made, old, photos == 'thumbs')
 
 # %% ../../nbs/cli/89_owner.ipynb #ed578175
 def index_notes(
@@ -84,6 +85,8 @@ def index_notes(
     if result.replaced:
         notes.append(f'it held {result.replaced} before and was made anew, with new ids; `tree-privacy sync` follows '
                      'a folder')
+    if result.thumbnails:
+        notes.append('it keeps thumbnails of at most 256 pixels; --photos full keeps the files, as an encrypted copy')
     if result.new_key:
         notes.append(f'{printable(result.key_file)} is the only way into it. Keep a copy elsewhere: losing it loses '
                      'the index for good (not your own photographs).')
@@ -108,13 +111,15 @@ def sync(
     index: IndexFolder,
     key: KeyFile,
     yes: bool = False,  # remove what is gone from the index without asking
+    keep: bool = False,  # keep what is gone, without asking
     no_cache: NoCache = False,
 ) -> Changes:  # what was done
     """Make an index what its folder is now. Adds what is new, replaces what has another content, follows new names
-    without uploading again, and removes what is gone: it asks before that.
+    without uploading again, and removes what is not in the folder: it asks before that. What `add` took from another
+    folder is not in this one; sync a folder that has both, or use --keep.
     """
     from tree_privacy.album.album import Album
-    return Album.open(index, key).sync(photos_folder, yes, not no_cache)
+    return Album.open(index, key).sync(photos_folder, yes, keep, not no_cache)
 
 
 def remove(
@@ -176,11 +181,12 @@ COMMANDS = {
     'sync': Command(sync, str, asdict, 'sync Photos --index cloud --key mine.key', lambda r: r.notes()),
     'remove': Command(remove, str, asdict, 'remove holiday/1.jpg --index cloud --key mine.key'),
     'grant': Command(
-        grant, lambda r: f'{r.file} opens every photograph in the index, and cannot change it. Hand it over in a way '
-                         'that you trust; after copying, the file wants `chmod 600`.',
+        grant, lambda r: f'{printable(r.file)} opens every photograph in the index, and cannot change it. Hand it over in a way '
+                         'that you trust, with a copy of the index; after copying, the file wants `chmod 600`.',
         asdict, 'grant --key mine.key --out friend.key'),
     'rotate': Command(
-        rotate, lambda r: f'{printable(r.folder)} opens with {printable(r.key_file)} only: grant new keys to those '
-                          'who may go on, and keep a copy of it elsewhere',
+        rotate, lambda r: f'{printable(r.folder)} opens with {printable(r.key_file)} only: give it to the cloud again, '
+                          'grant new keys to those who may go on, and keep a copy of the key elsewhere. Copies of the '
+                          'index that somebody kept stay open to the old key.',
         asdict, 'rotate --index cloud --key mine.key --new-key new.key'),
 }

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from .common import FETCH_NAMES, Command, HowMany, IndexFolder, KeyFile, Nodes, Originals
 from ..core import InputError
-from ..output import check_output, printable, read_file, write_all, write_output
+from ..output import printable, read_file, write_all, write_output
 
 if TYPE_CHECKING:
     from tree_privacy.album.results import Result, SearchResults
@@ -30,6 +30,7 @@ class Searched:
     results: 'SearchResults'  # nearest first
     form: str | None  # of the lock, where it has one
     picture: str | None  # PNG file that was drawn
+    saved: list[str]  # files that were written
 
 
 def search(
@@ -40,6 +41,8 @@ def search(
     nodes: Nodes = 3,
     originals: Originals = None,
     picture: Annotated[str | None, dict(metavar='OUT.png')] = None,  # draw the query and its results
+    # write the pictures that were found into a folder; nothing in it is overwritten
+    save: Annotated[str | None, dict(metavar='FOLDER')] = None,
     # how names and photographs are fetched after the search: none, thumbnails (all of them, once), direct (shows the
     # cloud which), decoys, private. Default: none where names come with the search and no picture is drawn, or else
     # private where the index can, or else direct
@@ -47,13 +50,15 @@ def search(
 ) -> Searched:  # results, and how they were found
     "Find the photographs in an index that look like one of yours."
     from tree_privacy.album.album import Album
+    from tree_privacy.album.results import check_picture_output
     if picture:
-        check_output(picture)
+        check_picture_output(picture)
     album = Album.open(index, key, originals)
-    found = album.search(photo, k, nodes, fetch, bool(picture))
+    found = album.search(photo, k, nodes, fetch, bool(picture or save))
     if picture:
         found.draw(picture)
-    return Searched(found, album.manifest.options.get('form'), picture)
+    saved = [str(place) for place in found.save(save)] if save else []
+    return Searched(found, album.manifest.options.get('form'), picture, saved)
 
 # %% ../../nbs/cli/90_user.ipynb #69240ad4
 def results_json(
@@ -76,7 +81,7 @@ def searched_data(
     "The results of `search` for scripts."
     found = searched.results
     return dict(results=results_json(found), cloud_ms=found.cloud_ms, visits=found.visits, lock=found.lock,
-                form=searched.form, fetch=found.fetched)
+                form=searched.form, fetch=found.fetched, picture=searched.picture, saved=searched.saved)
 
 # %% ../../nbs/cli/90_user.ipynb #00023573
 @dataclass(frozen=True)
@@ -200,15 +205,15 @@ COMMANDS = {
     'search': Command(
         search, lambda r: results_text(r.results), searched_data,
         'search cat.jpg --index cloud --key mine.key --picture found.png',
-        lambda r: [f'{r.picture} written'] * bool(r.picture) + [r.results.note]),
+        lambda r: [f'{printable(place)} written' for place in [*([r.picture] if r.picture else []), *r.saved]] + [r.results.note]),
     'fetch': Command(
         fetch, lambda r: '\n'.join(map(printable, r.files)), asdict,
         'fetch 12 7 --index cloud --key mine.key --out found', lambda r: [THUMBNAILS] * r.thumbnails),
     'restore': Command(
-        restore, lambda r: f'{len(r.files)} files written', asdict,
-        'restore --index cloud --key mine.key --out back', lambda r: [THUMBNAILS] * r.thumbnails),
+        restore, lambda r: f'{len(r.files)} files written', asdict, 'restore --index cloud --key mine.key --out back',
+        lambda r: ['these are thumbnails of at most 256 pixels: the index was made without --photos full'] * r.thumbnails),
     'ask': Command(
-        ask, lambda r: f'{r.file}: {r.bytes} bytes for the cloud', asdict,
+        ask, lambda r: f'{printable(r.file)}: {r.bytes} bytes for the cloud', asdict,
         'ask cat.jpg --index cloud --key mine.key --out request'),
     'read': Command(
         read, lambda r: results_text(r.results),

@@ -64,7 +64,7 @@ class FileCache:
             self._memory[digest] = data
             return
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_atomic(self.folder / digest, data, 0o600)
         except OSError:
             self._memory[digest] = data

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..core import progress
+from ..core import InputError, progress
 from ..output import printable
 from .photos import PhotoSet
 
@@ -29,6 +29,13 @@ class Comparison:
     renamed: dict[str, str]  # new names, by the names in the index
     gone: list[str]  # names in the index that are not in the set
 
+def _digest_of(photos: PhotoSet, i: int) -> bytes:
+    "A digest, or nothing for a file that cannot be read: encoding says why, or nothing of it has changed."
+    try:
+        return photos.digest(i)
+    except (OSError, InputError):
+        return b''
+
 def compare(
     photos: PhotoSet,  # m photographs
     names: Sequence[str],  # n names in the index
@@ -36,7 +43,7 @@ def compare(
 ) -> Comparison:  # by name, and by content where that is known
     "Find what is new, changed, renamed and gone; reads every file."
     known = {name: digest.tobytes() for name, digest in zip(names, digests, strict=True)}
-    found = {name: photos.digest(i) for i, name in enumerate(progress(photos.names, 'comparing'))}
+    found = {name: _digest_of(photos, i) for i, name in enumerate(progress(photos.names, 'comparing'))}
     gone = [name for name in names if name not in found]
     moved = {known[name]: name for name in reversed(gone) if any(known[name])}
     new, changed, same, renamed = [], [], [], dict[str, str]()

@@ -257,7 +257,8 @@ def fit_binariser(
     if kind in ('itq', 'pca') and not _enough(features, bits):
         warnings.warn(f'{len(features)} pictures are too few or too alike to learn {bits} bits from '
                       f'(wanted {10 * bits} that differ): using random projections, which work for any number '
-                      'and are usually less accurate', stacklevel=2)
+                      'and are usually less accurate; fewer bits, or the binariser hash where folders are categories, '
+                      'learn from fewer', stacklevel=2)
         chosen = RandomProjection
     return chosen(bits, seed).fit(features, labels)
 

@@ -11,6 +11,7 @@ import csv
 import functools
 import os
 import re
+import struct
 import warnings
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Sequence
@@ -152,12 +153,15 @@ def open_picture(
         from PIL import ImageOps
     try:
         picture = _decoded(file, size)
-    except (EOFError, RuntimeError) as error:  # of the decoder of HEIC, whose texts end a line
+        ImageOps.exif_transpose(picture, in_place=True)
+    except _DAMAGE as error:  # the texts of the decoder of HEIC end a line
         raise OSError(f'damaged picture: {str(error).strip()}') from None
-    ImageOps.exif_transpose(picture, in_place=True)
     picture.info = {}
     picture.getexif().clear()  # it may say where the photograph was taken
     return picture
+
+
+_DAMAGE = (EOFError, RuntimeError, AttributeError, LookupError, TypeError, struct.error)  # of Pillow's readers
 
 
 def _decoded(file, size):  # a picture in RGB, as its file has it turned
@@ -222,7 +226,7 @@ def _read_rules(
     try:
         files = GitIgnoreSpec.from_lines(line for line in lines if not line.rstrip().endswith('/'))
         return _Rules(skip, files, GitIgnoreSpec.from_lines(re.sub(r'/\s*$', '', line) for line in lines))
-    except ValueError as error:
+    except (ValueError, re.error) as error:
         raise InputError(f'{file} cannot be used ({error}): wanted one pattern a line, as in a .gitignore') from None
 
 
@@ -270,12 +274,17 @@ def list_folder(
     return Listing(sorted(found), LeftOut(**count, endings=tuple(sorted(others))))
 
 
+def _cannot_list(error: OSError) -> None:
+    "A folder that cannot be listed must not look like one that is empty."
+    raise InputError(f'{error.filename} cannot be listed ({error.strerror}): make it readable, or name it in a {IGNORE}')
+
+
 def _walk(
     path: Path,  # folder
 ) -> Iterator[tuple[str, str]]:  # a file's path from there, and why it is left out, or ''
     "Every file below a folder; a .treeignore is none of them."
     folders: dict[str, tuple[str, tuple[_Rules, ...]]] = {'': ('', ())}  # path: why out, and rules from above
-    for root, inner, names in os.walk(path):
+    for root, inner, names in os.walk(path, onerror=_cannot_list):
         here = Path(root).relative_to(path).as_posix() + '/'
         here = '' if here == './' else here
         why, rules = folders.pop(here)
