@@ -90,7 +90,7 @@ def test_saving(album, home):
 
 
 def test_originals_instead_of_fetching(home, monkeypatch):
-    "With the folder at hand no picture is fetched: the cloud is asked for the codes alone, and nothing is kept of before."
+    "With the folder at hand no picture is fetched: a cloud that was not asked before is asked for codes alone."
     monkeypatch.setenv('TREE_PRIVACY_CACHE', str(home / 'cache'))
     album = Album.open(home / 'cloud', home / 'mine.key', originals=home / 'Photos')
     transport = Recorded(album.connection().transport)
