@@ -159,7 +159,7 @@ def test_a_rename_uploads_no_photograph(album, home):
 def test_sync_asks_before_it_removes(album, home, monkeypatch):
     (home / 'Photos/a/00.png').unlink()
     draw(home / 'Photos/a/50.png', 50)
-    with pytest.raises(InputError, match='1 of 12 photographs in the album are not in the folder.*add --yes'):
+    with pytest.raises(InputError, match='1 of 12 photographs in the album are not in this folder.*add --yes.*--keep'):
         album.sync(home / 'Photos', cache=False)
     assert len(album) == 12
     monkeypatch.setattr(album_module, 'can_ask', lambda: True)

@@ -73,7 +73,7 @@ def test_the_question_is_not_among_the_results(asked, home, monkeypatch):
     done = tree_privacy('sync', home / 'Photos', *places(home), '--no-cache', '--json')
     found = json.loads(done.stdout)
     assert (found['removed'], found['added'], found['kept']) == (['a/00.png'], ['a/50.png'], [])
-    assert '1 of 12 photographs in the album are not in the folder any more (a/00.png)' in done.stderr
+    assert '1 of 12 photographs in the album are not in this folder (a/00.png)' in done.stderr
 
 
 @pytest.mark.parametrize('answer', ['', 'n', 'no', 'what?', 'yess'])
@@ -138,7 +138,7 @@ def test_a_folder_with_nothing_in_common(wrong, home, monkeypatch):
     "Nobody can be asked: refused. Somebody is asked, and says no: nothing goes. With --yes it is done."
     before = snapshot(home)
     done = run('sync', wrong, *places(home))
-    refusal(done.returncode, done.stdout, done.stderr, '12 of 12 photographs in the album are not in the folder')
+    refusal(done.returncode, done.stdout, done.stderr, '12 of 12 photographs in the album are not in this folder')
     assert done.returncode == 2 and 'add --yes' in done.stderr and snapshot(home) == before
     monkeypatch.setattr(album_module, 'can_ask', lambda: True)
     monkeypatch.setattr('builtins.input', lambda question='': 'n')

@@ -213,7 +213,7 @@ def test_commands_from_python(tmp_path, capfd):
     index, key = str(tmp_path / 'cloud'), str(tmp_path / 'mine.key')
     at, photo = dict(index=index, key=key), str(tmp_path / 'photos/a/03.png')
     made = owner.index(str(tmp_path / 'photos'), **at, bits=32, size=32, lock='random-matrix')
-    assert made == owner.Indexed(index, 12, 'random-matrix', key, True, None)
+    assert made == owner.Indexed(index, 12, 'random-matrix', key, True, None, True)
     found = user.search(photo, **at, k=2)
     assert [(hit.name, hit.distance) for hit in found.results][0] == ('a/03.png', 0) and len(found.results) == 2
     assert cloud.inspect(index).manifest.photographs == 12
@@ -247,7 +247,8 @@ def test_json_of_every_step(tmp_path):
     at, photo = places(tmp_path), tmp_path / 'photos/a/03.png'
     index, key = str(tmp_path / 'cloud'), str(tmp_path / 'mine.key')
     options = [*at, *QUICK, '--lock', 'random-matrix']
-    made = dict(folder=index, photographs=12, lock='random-matrix', key_file=key, new_key=True, replaced=None)
+    made = dict(folder=index, photographs=12, lock='random-matrix', key_file=key, new_key=True, replaced=None,
+                thumbnails=True)
     assert printed('index', tmp_path / 'photos', *options) == made
     assert printed('index', tmp_path / 'photos', *options) == made | dict(new_key=False, replaced=12)
     nothing = dict(added=[], replaced=[], renamed={}, removed=[], kept=[], unreadable=[], left_alone={})

@@ -214,8 +214,8 @@ class OpenedAlbum:
         originals: AnyPath | None = None,  # folder that was indexed: pictures are taken from there
     ) -> None:
         if not isinstance(ring, KeyRing):
-            raise InputError(f'the key is of type {type(ring).__name__}: make an album with Album.create(photos, at, key) '
-                             'or open one with Album.open(at, key)')
+            raise InputError(f'the key is of type {type(ring).__name__}: make an album with '
+                             'Album.create(photos, at, key), or open one with Album.open(at, key)')
         self.at, self.ring, self.originals = at, ring, originals
         self._connected: tuple[str, Connection] | None = None
         self._encoder: tuple[bytes, Encoder] | None = None

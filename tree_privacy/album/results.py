@@ -83,6 +83,7 @@ def draw_rows(
         tree(below[0].subplots())
     return figure
 
+# %% ../../nbs/album/62_results.ipynb #96a19782
 def check_picture_output(
     path: AnyPath,  # of a PNG file that will be written; only another PNG file is replaced
 ) -> None:

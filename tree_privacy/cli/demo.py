@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from tree_privacy.images.photos import PhotoSet
     from tree_privacy.tree.index import TreeIndex
 else:
-    PictureRow = Created = Local = User = Experiment = Encoder = PhotoSet = TreeIndex = Any  # help loads no more than it needs
+    PictureRow = Created = Local = User = Any  # help loads no more than it needs
+    Experiment = Encoder = PhotoSet = TreeIndex = Any
 
 # %% ../../nbs/cli/94_demo.ipynb #627e1647
 def hold_back(

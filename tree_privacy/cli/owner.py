@@ -181,8 +181,9 @@ COMMANDS = {
     'sync': Command(sync, str, asdict, 'sync Photos --index cloud --key mine.key', lambda r: r.notes()),
     'remove': Command(remove, str, asdict, 'remove holiday/1.jpg --index cloud --key mine.key'),
     'grant': Command(
-        grant, lambda r: f'{printable(r.file)} opens every photograph in the index, and cannot change it. Hand it over in a way '
-                         'that you trust, with a copy of the index; after copying, the file wants `chmod 600`.',
+        grant, lambda r: f'{printable(r.file)} opens every photograph in the index, and cannot change it. Hand it '
+                         'over in a way that you trust, with a copy of the index; after copying, the file wants '
+                         '`chmod 600`.',
         asdict, 'grant --key mine.key --out friend.key'),
     'rotate': Command(
         rotate, lambda r: f'{printable(r.folder)} opens with {printable(r.key_file)} only: give it to the cloud again, '

@@ -276,7 +276,9 @@ def list_folder(
 
 def _cannot_list(error: OSError) -> None:
     "A folder that cannot be listed must not look like one that is empty."
-    raise InputError(f'{error.filename} cannot be listed ({error.strerror}): make it readable, or name it in a {IGNORE}')
+    if not isinstance(error, FileNotFoundError):  # which is gone; `check` says so
+        raise InputError(f'{error.filename} cannot be listed ({error.strerror}): make it readable, '
+                         f'or name it in a {IGNORE}')
 
 
 def _walk(
