@@ -252,3 +252,9 @@ def test_good_imports_pass():
 def test_bad_imports_are_noticed(name, source, fault):
     changed = GOOD | {name: Module(source, GOOD[name].number)}
     assert any(fault in found and found.startswith(name) for found in faults(changed)), faults(changed)
+
+
+def test_no_module_is_long():
+    "A module is read at one sitting: 400 lines at most."
+    long = {name: module.source.count('\n') for name, module in package_modules().items()}
+    assert not {name: lines for name, lines in long.items() if lines > 400}

@@ -20,6 +20,7 @@ from tree_privacy.client.transport import Local, Recorded
 from tree_privacy.cloud.service import CloudService
 from tree_privacy.core import AccessError, InputError, NotFoundError, RollbackError
 from tree_privacy.crypto.keys import OwnerKey
+from tree_privacy.images.photos import folder
 from tree_privacy.wire import read_message
 
 
@@ -35,7 +36,7 @@ def test_what_can_be_asked_with(album, home):
     "A path, a picture and a code give the same results; the picture itself comes first."
     path = home / 'Photos/a/00.png'
     by_path, by_picture = album.search(path, k=4), album.search(Image.open(path), k=4)
-    code = album.encoder().transform(album_module.folder(home / 'Photos'), False)[0][0]
+    code = album.encoder().transform(folder(home / 'Photos'), False)[0][0]
     by_code = album.search(code, k=4)
     assert by_path.names[0] == 'a/00.png' and by_path.distances[0] == 0
     assert by_path.names == by_picture.names == by_code.names

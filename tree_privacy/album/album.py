@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .asking import best_fetch, make_question, original, search_note
+from .asking import best_fetch, given_photos, make_question, original, search_note
 from ..images.changes import Changes, compare
 from tree_privacy.album.places import (
     Connection,
@@ -33,14 +33,14 @@ from tree_privacy.album.places import (
     owner_ring,
     rotate_key,
 )
-from .results import Result, SearchResults, places_for
+from .results import Result, SearchResults, restore_files
 from ..client.fetching import FETCHES, Fetched
 from ..client.owner import Change, Owner, replaceable
 from ..client.transport import Transport, run
-from ..core import AnyPath, InputError, progress
+from ..core import AnyPath, InputError
 from ..crypto.keys import UserKey, save_key
-from ..output import Report, printable, write_all
-from ..images.photos import PhotoSet, folder, select
+from ..output import Report, printable
+from ..images.photos import PhotoSet, select
 from ..locks.base import lock_options
 from ..store.manifest import MANIFEST, Manifest, check_signature, read_manifest
 
@@ -189,22 +189,6 @@ def _create(at: Path, ring: KeyRing, new: bool, photos: PhotoSet, encoder: Encod
     if ring.file and not ring.file.exists():  # another run that made the same key file was interrupted
         save_key(ring.key, ring.file, phrase)
 
-# %% ../../nbs/album/80_album.ipynb #caf6ecce
-def _restore(album: SearchedAlbum, out: AnyPath) -> list[Path]:
-    "Fetch everything in parts of a hundred, and write each part whole."
-    manifest = album.manifest
-    if manifest.photos == 'none':
-        raise InputError('this index holds no photographs: there is nothing to restore')
-    ids = manifest.id_array().tolist()
-    written: list[Path] = []
-    for start in progress(range(0, len(ids), 100), 'restoring'):
-        files = album.fetch(ids[start:start + 100], 'direct')
-        named = [(file.name, file.data or b'') for file in files]
-        places = places_for(named, out, manifest.photos == 'full', same=True)
-        write_all(places)
-        written += places
-    return written
-
 # %% ../../nbs/album/80_album.ipynb #d55dbeff
 class OpenedAlbum:
     "An encrypted index and a key: what searching and changing need."
@@ -286,14 +270,13 @@ class SearchedAlbum(OpenedAlbum):
         out: AnyPath,  # folder to write to; nothing in it is overwritten
     ) -> list[Path]:  # files that were written
         "Fetch every photograph back: whole files with keep='full', else thumbnails."
-        return _restore(self, out)
+        manifest = self.manifest
+        if manifest.photos == 'none':
+            raise InputError('this index holds no photographs: there is nothing to restore')
+        ids = manifest.id_array().tolist()
+        return restore_files(ids, lambda some: self.fetch(some, 'direct'), out, manifest.photos == 'full')
 
 # %% ../../nbs/album/80_album.ipynb #8cf2b3bd
-def _photo_set(photos: AnyPath | PhotoSet) -> PhotoSet:
-    if not isinstance(photos, PhotoSet | str | os.PathLike):
-        raise InputError(f'{type(photos).__name__} is no collection: wanted a folder of photographs, or a PhotoSet')
-    return photos if isinstance(photos, PhotoSet) else folder(photos)
-
 class ChangedAlbum(SearchedAlbum):
     "An album that follows a folder, and is shared."
     def add(self,
@@ -301,7 +284,7 @@ class ChangedAlbum(SearchedAlbum):
         cache: bool = True,  # keep the network's features
     ) -> Changes:  # what was added, and what was left alone
         "Add the photographs that are not in the album yet."
-        return _add(self, _photo_set(photos), cache)
+        return _add(self, given_photos(photos), cache)
 
     def sync(self,
         photos: AnyPath | PhotoSet,  # the folder that was indexed, as it is now
@@ -310,7 +293,7 @@ class ChangedAlbum(SearchedAlbum):
         cache: bool = True,  # keep the network's features
     ) -> Changes:  # what was done
         "Add what is new, replace what changed, follow new names, and remove what is gone."
-        return _sync(self, _photo_set(photos), yes, keep, cache)
+        return _sync(self, given_photos(photos), yes, keep, cache)
 
     def remove(self,
         names: Iterable[str],  # of photographs
@@ -392,7 +375,7 @@ class Album(StudiedAlbum):
         if passphrase and not new:
             raise InputError(f'{key} exists: --passphrase locks new key files only; leave it out')
         phrase = new_passphrase(passphrase)
-        found = _photo_set(photos)
+        found = given_photos(photos)
         _create(place, ring, new, found, encoder or Encoder(bits), labels, lock, keep, cache, phrase, options)
         return cls(place, ring)
 

@@ -7,6 +7,7 @@ Docs: https://tree-privacy.github.io/tree_privacy/album/asking.html.md"""
 # %% ../../nbs/album/54_asking.ipynb #f43c6955
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core import AnyPath, FormatError, InputError, NotFoundError, check_names
-from ..images.photos import PhotoSet, one_photo, picture_set
+from ..images.photos import PhotoSet, folder, one_photo, picture_set
 from ..locks.base import lock_client
 from ..output import printable
 from ..store.manifest import Manifest
@@ -27,7 +28,7 @@ else:
     Encoder = Any  # so that importing this loads no torch
 
 # %% auto #0
-__all__ = ['Question', 'make_question', 'search_note', 'best_fetch', 'original']
+__all__ = ['Question', 'make_question', 'given_photos', 'search_note', 'best_fetch', 'original']
 
 # %% ../../nbs/album/54_asking.ipynb #493c7df6
 @dataclass(frozen=True)
@@ -67,6 +68,15 @@ def make_question(
         warnings.simplefilter('ignore')  # of a network that is not there for one picture
         [code], _ = encoder().transform(one, False)
     return Question(code, picture)
+
+# %% ../../nbs/album/54_asking.ipynb #a588b86f
+def given_photos(
+    photos: AnyPath | PhotoSet,  # folder of photographs, or a set of them
+) -> PhotoSet:  # the set
+    "A collection as a set of photographs; raises `InputError` for what is none."
+    if not isinstance(photos, PhotoSet | str | os.PathLike):
+        raise InputError(f'{type(photos).__name__} is no collection: wanted a folder of photographs, or a PhotoSet')
+    return photos if isinstance(photos, PhotoSet) else folder(photos)
 
 # %% ../../nbs/album/54_asking.ipynb #a425c004
 _SEEN = {'direct': '; the cloud has seen which photographs these are',

@@ -16,7 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
-from ..core import AnyPath, InputError, NotFoundError, check_names, needs
+from ..client.fetching import Fetched
+from ..core import AnyPath, InputError, NotFoundError, check_names, needs, progress
 from ..output import check_output, printable, write_all, write_output
 from ..images.photos import SUFFIXES
 from ..images.reading import open_picture
@@ -28,7 +29,7 @@ else:
 
 # %% auto #0
 __all__ = ['COLUMNS', 'R', 'short_name', 'PictureRow', 'draw_rows', 'check_picture_output', 'write_figure', 'Result',
-           'PictureResults', 'SearchResults', 'jpeg_name', 'places_for']
+           'PictureResults', 'SearchResults', 'jpeg_name', 'places_for', 'restore_files']
 
 # %% ../../nbs/album/62_results.ipynb #1530609f
 def short_name(
@@ -276,3 +277,19 @@ def places_for(
             raise InputError(f'{place} exists and is not overwritten: give another folder')
         places[place] = data
     return places
+
+# %% ../../nbs/album/62_results.ipynb #ed54e78b
+def restore_files(
+    ids: Sequence[int],  # of all photographs
+    fetch: Callable[[list[int]], list[Fetched]],  # brings some of them
+    out: AnyPath,  # folder to write to; nothing in it is overwritten
+    whole: bool,  # whether these are whole files, or thumbnails
+) -> list[Path]:  # files that were written
+    "Fetch all photographs and write them."
+    written: list[Path] = []
+    for start in progress(range(0, len(ids), 100), 'restoring'):
+        files = fetch(list(ids[start:start + 100]))
+        places = places_for([(file.name, file.data or b'') for file in files], out, whole, same=True)
+        write_all(places)
+        written += places
+    return written
