@@ -11,7 +11,7 @@ import pytest
 for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS'):
     os.environ.setdefault(name, '1')
 
-LONG = ('test_explorers', 'test_runs', 'test_wheel', 'test_lab', 'test_package', 'test_crash')
+LONG = ('test_runs', 'test_wheel', 'test_lab', 'test_package', 'test_crash')
 
 
 @pytest.fixture(scope='session', autouse=True)

@@ -242,6 +242,7 @@ def run_all_cells(page, address, name):
     page.wait(lambda: page.find('.jp-Notebook-ExecutionIndicator[data-status=idle]'), 500)
 
 
+@pytest.mark.slow
 def test_jupyterlab(browser, folder):
     "Run all cells by the menu, and play."
     lab = (
@@ -256,6 +257,7 @@ def test_jupyterlab(browser, folder):
         play_protocol(page, folder, 'lab')
 
 
+@pytest.mark.slow
 def test_voila(browser, folder):
     "The same as pages of their own."
     more = '--no-browser', '--port={port}', '--show_tracebacks=True'
