@@ -175,3 +175,12 @@ def test_a_verdict_first(album):
     broken = album.attack(['exact distances'], queries=20, lock='random-matrix')
     assert 'The cloud recovers more than guessing would: exact distances' in repr(broken)
     assert 'guessing would: nothing' in repr(album.attack(['exact distances'], queries=5))
+
+
+def test_a_reply_that_is_too_large_to_read(home, tmp_path_factory):
+    "The cloud chooses the size of a reply: a tebibyte of holes is refused by its size."
+    vast = tmp_path_factory.mktemp('vast') / 'reply'
+    with open(vast, 'wb') as file:
+        file.truncate(2 ** 40)
+    done = run('read', vast, '--key', home / 'mine.key')
+    refusal(done.returncode, done.stdout, done.stderr, 'a reply has at most 268,435,456')
