@@ -142,8 +142,8 @@ def _may_remove(album: OpenedAlbum, gone: list[str], yes: bool, keep: bool) -> b
     question = (f'{len(gone)} of {len(album)} photographs in the album are not in this folder ({shown}); '
                 'they were deleted, or came from another folder')
     if not can_ask():
-        raise InputError(f'{question}: add --yes to remove them from the album, or --keep to keep them; '
-                         'nothing was changed')
+        raise InputError(f'{question}: add --yes to remove them from the album, or --keep to keep them '
+                         '(`remove` takes out some by name); nothing was changed')
     return agreed(f'{question}. Remove them from the album?')
 
 def _sync(album: ChangedAlbum, photos: PhotoSet, yes: bool, keep: bool, cache: bool) -> Changes:
