@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from ..client.fetching import Fetched
 from ..core import AnyPath, InputError, NotFoundError, check_names, needs, progress
-from ..output import check_output, printable, write_all, write_output
+from ..output import check_output, file_beginning, printable, write_all, write_output
 from ..images.photos import SUFFIXES
 from ..images.reading import open_picture
 
@@ -91,7 +91,7 @@ def check_picture_output(
     "Raise `InputError` where a picture cannot be written, before work is spent on it."
     check_output(path)
     place = Path(path)
-    if place.is_file() and place.stat().st_size and place.read_bytes()[:4] != b'\x89PNG':
+    if place.is_file() and place.stat().st_size and file_beginning(place, 4) != b'\x89PNG':
         raise InputError(f'{place} is there and is no PNG picture: give another name')
 
 def write_figure(
